@@ -1,0 +1,10 @@
+"""Where things lie in the state directory, for those who write them and those who only look."""
+
+from __future__ import annotations
+
+import os
+
+
+def tracking_file(state: str) -> str:
+    """The tracking data base of the gateway with this state directory."""
+    return os.path.join(state, "tracking.db")
