@@ -1,0 +1,1 @@
+"""What the gateway tells about itself: events, message tracking, metrics. Decides nothing, and never stops the mail."""
