@@ -1,0 +1,1 @@
+"""Messages on stable storage: append-only segments with group commit, recovered at start."""
