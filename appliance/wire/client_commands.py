@@ -16,7 +16,7 @@ NO_SMTPUTF8 = Reply(550, "5.6.7", "Next hop does not take SMTPUTF8 messages")
 NO_BINARYMIME = Reply(554, "5.6.3", "Next hop does not take BINARYMIME messages")
 NO_REQUIRETLS = Reply(550, "5.7.30", "Next hop does not support REQUIRETLS")
 
-_NOTIFY_WORDS = tuple((flag, flag.name) for flag in (Notify.NEVER, Notify.SUCCESS, Notify.FAILURE, Notify.DELAY))
+_NOTIFY_WORDS = tuple((flag, str(flag.name)) for flag in (Notify.NEVER, Notify.SUCCESS, Notify.FAILURE, Notify.DELAY))
 
 
 def mail_command(envelope: Envelope, extensions: Mapping[str, str]) -> bytes | Reply:

@@ -20,14 +20,22 @@ END = b"\r\n.\r\n"
 _DOT = memoryview(b".")
 _DOT_CR = memoryview(b".\r")
 
+Sink = Callable[[memoryview], None]
+
+
+def nobody(view: memoryview) -> None:
+    """The sink of a body that nobody wants any more."""
+
 
 class DataStream:
     """One body. `sink` is called with views of the body; each is the callee's until it returns."""
 
-    __slots__ = ("_held", "_sink", "_tail", "bare_newlines", "ended")
+    __slots__ = ("_held", "_passes_bare", "_sink", "_tail", "bare_newlines", "ended")
 
-    def __init__(self, sink: Callable[[memoryview], None]) -> None:
+    def __init__(self, sink: Sink, *, passes_bare: bool = True) -> None:
+        """With `passes_bare` False, `sink` sees nothing of a feed with a bare CR or LF, and nothing after it."""
         self._sink = sink
+        self._passes_bare = passes_bare
         self._tail = b"\r\n"  # DATA's own line end: a dot right behind it ends an empty message
         self._held = 0
         self.ended = False
@@ -40,19 +48,23 @@ class DataStream:
         """
         if start == stop:
             return stop
-        edge = self._tail + buffer[start : min(start + 4, stop)]
-        end = edge.find(END)
-        if end >= 0:
-            end += start + 5 - len(self._tail)
-        else:
-            end = sz.find(buffer, END, start, stop)
-            if end >= 0:
-                end += 5
-        if end >= 0:
-            self._finish(buffer, start, end)
-            return end
-        self._pass(buffer, start, stop)
-        return stop
+        end = self._end_at_edge(buffer, start, stop) if buffer[start] <= 46 else -1  # CR, LF and dot are not above 46
+        if end < 0:
+            end = sz.find(buffer, END, start, stop) + 5
+            if end < 5:
+                self._pass(buffer, start, stop)
+                return stop
+        self._finish(buffer, start, end)
+        return end
+
+    def _end_at_edge(self, buffer: Buffer, start: int, stop: int) -> int:
+        """Where an end of data stops that began in earlier feeds, or -1."""
+        end = (self._tail + buffer[start : min(start + 4, stop)]).find(END)
+        return end + start + 5 - len(self._tail) if end >= 0 else -1
+
+    def silence(self) -> None:
+        """The sink is not called any more, not even by a `feed` that is under way; the end is still looked for."""
+        self._sink = nobody
 
     def _finish(self, buffer: Buffer, start: int, end: int) -> None:
         """The body ends with the CRLF in front of the dot; `end` is behind the terminator."""
@@ -67,15 +79,14 @@ class DataStream:
     def _pass(self, buffer: Buffer, start: int, stop: int) -> None:
         self._check(buffer, start, stop)
         tail = (self._tail + buffer[max(start, stop - 4) : stop])[-4:]
+        self._tail = tail
         hold = 2 if tail == b"\r\n.\r" else 1 if tail.endswith(b"\r\n.") else 0
-        if hold > stop - start:
-            self._held = hold  # only the CR came new: the dot of the last feed stays held with it
-        else:
+        if hold <= stop - start:
             self._flush_held()
             if stop - hold > start:
                 self._sink(memoryview(buffer)[start : stop - hold])
-            self._held = hold
-        self._tail = tail
+        # Otherwise only the CR came new: the dot of the last feed stays held with it.
+        self._held = hold
 
     def _flush_held(self) -> None:
         if self._held:
@@ -89,43 +100,44 @@ class DataStream:
         # LF.LF must not end a message, or a peer can smuggle a second one: RFC 5321 §4.1.1.4.
         if after_cr != (buffer[start] == 10) or has_bare(buffer, start, stop):
             self.bare_newlines = True
+            if not self._passes_bare:
+                self.silence()
 
 
-_NEWLINE = re.compile(rb"\r\n|(\r(?!\n)|\n)(\.?)")
+# A dot alone between CRLF and a bare newline, too, would become an end of data: it is stuffed like one behind it.
+_NEWLINE = re.compile(rb"\r\n(\.(?=\r(?!\n)|\n))?|(\r(?!\n)|\n)(\.?)")
 
 
 class Normaliser:
     """Turns bare CR and LF into CRLF, for `delivery.bare_newline = "normalise"`.
 
-    A dot that comes to stand at a line's beginning by this is stuffed (RFC 5321 §4.5.2), or the next hop would see an
-    end of data that we did not.
+    A dot that comes to stand at a line's beginning, or alone on a line, by this is stuffed (RFC 5321 §4.5.2), or the
+    next hop would see an end of data that we did not.
     """
 
-    __slots__ = ("_after_bare", "_pending_cr", "changed")
+    __slots__ = ("_before", "_waiting", "changed")
 
     def __init__(self) -> None:
-        self._pending_cr = False
-        self._after_bare = False
+        self._before = b"\r\n"  # the newline that was passed on last, if nothing followed it yet
+        self._waiting = b""  # CR, dot or both: what comes next says what becomes of them
         self.changed = False
 
     def feed(self, view: memoryview) -> bytes:
-        """The octets to send on instead of `view`; a CR at its end waits for the next call."""
-        octets = bytes(view)
-        if self._pending_cr:
-            octets = b"\r" + octets
-        elif self._after_bare and octets[:1] == b".":
-            octets = b"." + octets
-        self._after_bare = False
-        self._pending_cr = octets.endswith(b"\r")
-        if self._pending_cr:
-            octets = octets[:-1]
-        normal = _NEWLINE.sub(self._replace, octets)
-        return normal
+        """The octets to send on instead of `view`; up to two at its end wait for the next call, so they may be none.
+
+        A body from `DataStream` or `BdatStream` ends in LF: when it is over, nothing waits.
+        """
+        text = b"".join((self._before, self._waiting, view))
+        known = len(text) - text.endswith(b"\r")
+        known -= text.endswith(b"\r\n.", 0, known)
+        self._waiting = text[known:]
+        text = text[:known]
+        skip = 2 if self._before else 0  # what stands before has been sent as CRLF
+        self._before = b"\r\n" if text.endswith(b"\r\n") else b"\n" if text.endswith(b"\n") else b""
+        return _NEWLINE.sub(self._replace, text)[skip:]
 
     def _replace(self, match: re.Match[bytes]) -> bytes:
-        if match[1] is None:
-            return b"\r\n"
+        if match[2] is None:
+            return b"\r\n.." if match[1] else b"\r\n"
         self.changed = True
-        if match.end() == len(match.string) and not match[2]:
-            self._after_bare = True
-        return b"\r\n.." if match[2] else b"\r\n"
+        return b"\r\n.." if match[3] else b"\r\n"

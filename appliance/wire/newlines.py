@@ -4,11 +4,15 @@ A profile showed this check to cost more than all the rest of a large message: c
 and a Hyperscan or `re` automaton at about 1, for each line end wakes them up. But large bodies are attachments, and
 attachments are base64: lines of one length. There the line ends stand on a lattice. Two strided slices prove that each
 lattice point is CRLF; with those points blanked, one vectorised search proves that there is no other CR or LF; then
-the points are put back. The blanking happens in the receive buffer itself, which costs no copy; it belongs to the
-caller, who sees it unchanged on return. Everything else is counted. Strided slices are taken of the bytearray, not of
-a memoryview, which walks items eight times slower.
+the points are put back. Where another one is found the stretch is counted: two short lines may well stand where one
+long line was expected. Everything else is counted, too, and after a few changes of the line length the whole rest, or
+a peer could choose lengths that make each lattice a vain effort.
 
-Called by `wire.data_stream` and `wire.bdat_stream`.
+The blanking happens in the receive buffer itself, which costs no copy; it belongs to the caller, who sees it unchanged
+on return, and nobody else may look at these octets meanwhile. Strided slices are taken of the bytearray, not of a
+memoryview, which walks items eight times slower.
+
+It knows neither lines nor messages. Called by `wire.data_stream` and `wire.bdat_stream`.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ Buffer = bytearray | bytes
 
 _LATTICE_FROM_OCTETS = 4096
 _LATTICE_LINES = 16  # fewer regular lines than this are counted
+_MOST_SECTIONS = 8
 _MOST_LINES = 65536
 _BLANKS = b" " * _MOST_LINES
 _LF_RUN = b"\n" * _MOST_LINES
@@ -28,7 +33,8 @@ _CR_RUN = b"\r" * _MOST_LINES
 def has_bare(buffer: Buffer, start: int, stop: int) -> bool:
     """True if `buffer[start:stop]` has a CR without LF behind it or an LF without CR before it.
 
-    The edges are the caller's: an LF at the first place and a CR at the last are taken as good here.
+    The edges are the caller's: an LF at the first place and a CR at the last are taken as good here. Views of the
+    buffer may exist, but no other thread may read the stretch during the call.
     """
     if start >= stop:
         return False
@@ -43,11 +49,15 @@ def has_bare(buffer: Buffer, start: int, stop: int) -> bool:
 
 def _has_bare_by_count(buffer: Buffer, start: int, stop: int) -> bool:
     line_feeds = sz.count(buffer, b"\n", start, stop)
-    return bool(line_feeds != sz.count(buffer, b"\r", start, stop) or line_feeds != sz.count(buffer, b"\r\n", start, stop))
+    if line_feeds != sz.count(buffer, b"\r", start, stop):
+        return True
+    return bool(line_feeds != sz.count(buffer, b"\r\n", start, stop))
 
 
 def _has_bare_by_lattice(buffer: bytearray, start: int, stop: int) -> bool:
-    while stop - start >= _LATTICE_FROM_OCTETS:
+    for _ in range(_MOST_SECTIONS):
+        if stop - start < _LATTICE_FROM_OCTETS:
+            break
         first = buffer.find(b"\n", start, stop)
         if first < 0:
             return buffer.find(b"\r", start, stop) >= 0
@@ -58,7 +68,7 @@ def _has_bare_by_lattice(buffer: bytearray, start: int, stop: int) -> bool:
         if lines < _LATTICE_LINES:
             break
         end = first + (lines - 1) * stride + 1
-        if _has_stray(buffer, start, first, stride, lines, end):
+        if _has_stray(buffer, start, first, stride, lines, end) and _has_bare_by_count(buffer, start, end):
             return True
         start = end
     return _has_bare_by_count(buffer, start, stop)
@@ -78,6 +88,7 @@ def _regular_lines(buffer: bytearray, first: int, stride: int, stop: int) -> int
 
 
 def _has_stray(buffer: bytearray, start: int, first: int, stride: int, lines: int, end: int) -> bool:
+    """True if there is a CR or LF beside the lattice's own."""
     blanks = _BLANKS[:lines]
     buffer[first:end:stride] = blanks
     buffer[first - 1 : end - 1 : stride] = blanks

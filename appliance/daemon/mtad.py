@@ -1,0 +1,147 @@
+"""The MTA's supervisor: binds the sockets, forks the workers, restarts those that die, passes signals on.
+
+Plain and single-threaded, without an event loop, so that a fork is clean and nothing here can hang. The sockets are
+shared by all workers: when one dies, connections waiting to be accepted are taken by the others.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from appliance.config.check import refuse_errors
+from appliance.config.load import load
+from appliance.config.schema import Config, Listen
+from appliance.core.errors import ConfigError
+from appliance.daemon import demo
+from appliance.daemon.sockets import bind_all
+from appliance.intake.shared_counts import SharedCounts
+
+RESTART_PAUSE_S = float(os.environ.get("MAILWEIR_RESTART_PAUSE_S", "1"))
+"""A worker that dies sooner than this after its start is started again this much later. Tests that kill lower it."""
+
+
+def run(path: str | None) -> int:
+    """Runs the gateway until SIGTERM or SIGINT; `None` runs the demonstration.
+
+    Returns the exit status: 0 after a clean end.
+
+    Raises:
+        ConfigError: the configuration cannot be used, or a socket not be bound.
+    """
+    if path is None:
+        return demo.run(_serve)
+    config = load(path)
+    for problem in refuse_errors(config, path):
+        print(problem, file=sys.stderr)
+    return _serve(config, path, _nothing)
+
+
+def _nothing() -> None:
+    return
+
+
+def _serve(config: Config, path: str, ready: Callable[[], None]) -> int:
+    state = Path(config.state)
+    try:
+        state.mkdir(mode=0o750, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f'state = "{state}": {error.strerror}; create it or name another directory') from error
+    sockets = bind_all(config)
+    return Supervisor(config, path, sockets).run(ready)
+
+
+class Supervisor:
+    """See the module."""
+
+    def __init__(self, config: Config, path: str, sockets: list[tuple[Listen, socket.socket]]) -> None:
+        self._config = config
+        self._path = path
+        self._sockets = sockets
+        self._workers = config.workers.count or os.cpu_count() or 1
+        self._counts = SharedCounts(self._workers)
+        self._pids: dict[int, tuple[int, float]] = {}
+        self._stopping = False
+        self._failed = False
+
+    def run(self, ready: Callable[[], None]) -> int:
+        """Forks and waits; `ready` is called once the workers run."""
+        # Imported once, before the forks: workers share the pages, and one that died is back in milliseconds.
+        import appliance.daemon.worker  # noqa: F401
+
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
+        signal.signal(signal.SIGHUP, self._reload)
+        for number in range(self._workers):
+            self._start(number)
+        ready()
+        while self._pids:
+            try:
+                pid, status = os.waitpid(-1, 0)
+            except InterruptedError:
+                continue
+            except ChildProcessError:
+                break
+            self._ended(pid, status)
+        return 1 if self._failed else 0
+
+    def _start(self, number: int) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid:
+            self._pids[pid] = (number, time.monotonic())
+            return
+        status = 70  # EX_SOFTWARE, should anything escape
+        try:
+            for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                signal.signal(signum, signal.SIG_DFL)
+            from appliance.daemon.worker import Worker
+
+            status = Worker(
+                self._config, self._path, number, self._sockets, self._counts, self._workers
+            ).run()
+        finally:
+            sys.stdout.flush()
+            os._exit(status)
+
+    def _ended(self, pid: int, status: int) -> None:
+        known = self._pids.pop(pid, None)
+        if known is None:
+            return
+        number, started_s = known
+        if self._stopping:
+            return
+        self._counts.clear(number)
+        code = os.waitstatus_to_exitcode(status)
+        print(f"mailweir: worker {number} (pid {pid}) ended with status {code}, starting it again", file=sys.stderr)
+        if time.monotonic() - started_s < RESTART_PAUSE_S:
+            time.sleep(RESTART_PAUSE_S)
+        if not self._stopping:
+            self._start(number)
+
+    def _stop(self, signum: int, frame: FrameType | None) -> None:
+        self._stopping = True
+        self._pass_on(signal.SIGTERM)
+
+    def _reload(self, signum: int, frame: FrameType | None) -> None:
+        try:
+            if self._path:
+                refuse_errors(load(self._path), self._path)
+        except ConfigError as error:
+            print(f"mailweir: not reloaded: {error}", file=sys.stderr)
+            return
+        self._pass_on(signal.SIGHUP)
+
+    def _pass_on(self, signum: int) -> None:
+        for pid in list(self._pids):
+            try:
+                os.kill(pid, signum)
+            except ProcessLookupError:
+                continue

@@ -1,0 +1,249 @@
+"""One worker of `mtad`: an event loop with listeners, spool, queue and control socket, from start to drained.
+
+Signals: SIGTERM drains (a second one, or the drain time-out, cuts), SIGHUP reloads configuration and certificates
+without ending a session. Forked by `daemon.mtad`, which gives it sockets that are bound already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import uvloop
+
+from appliance.config.load import load
+from appliance.config.schema import Config, Listen, ListenKind
+from appliance.control.client import ask_async
+from appliance.control.protocol import ControlError, worker_socket, worker_sockets
+from appliance.control.queue_requests import queue_handlers
+from appliance.control.server import ControlServer
+from appliance.core.errors import ConfigError
+from appliance.daemon.rooms import Lasting, Rooms, build_lasting, build_rooms
+from appliance.intake.listener import Listener
+from appliance.intake.shared_counts import SharedCounts
+from appliance.observe.events import ERROR, WARNING, EventLog
+from appliance.observe.metrics import render
+from appliance.observe.scrape import MetricsServer
+
+if TYPE_CHECKING:
+    from appliance.intake.login_gate import LoginGate
+    from appliance.intake.submission import SubmissionListener
+
+SWEEP_S = 1.0
+
+
+class Worker:
+    """See the module."""
+
+    def __init__(
+        self,
+        config: Config,
+        path: str,
+        number: int,
+        sockets: list[tuple[Listen, socket.socket]],
+        counts: SharedCounts,
+        workers: int,
+    ) -> None:
+        """`path` is the configuration file to read again on SIGHUP; empty for the demonstration."""
+        self._config = config
+        self._path = path
+        self._number = number
+        self._sockets = sockets
+        self._counts = counts
+        self._workers = workers
+        self._listeners: list[Listener | SubmissionListener] = []
+        self._servers: list[asyncio.Server] = []
+        self._stop = asyncio.Event()
+        self._rooms: Rooms
+        self._lasting: Lasting
+        self._events: EventLog
+        self._background: set[asyncio.Task[None]] = set()
+        self._retired: list[Rooms] = []
+        self._gate: LoginGate | None = None
+
+    def run(self) -> int:
+        """Until drained; returns the exit status."""
+        return uvloop.run(self._main())
+
+    async def _main(self) -> int:
+        loop = asyncio.get_running_loop()
+        self._events = EventLog.open(self._config.log)
+        self._events.attach(loop)
+        self._events.bridge()
+        self._counts.attach(self._number)
+        try:
+            self._lasting = build_lasting(
+                self._config, self._number, self._workers, self._counts, self._events
+            )
+            self._rooms = build_rooms(self._config, self._lasting)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the supervisor hears of it and tries again
+            self._events.event("worker_failed", {"worker": self._number, "reason": str(error)}, ERROR)
+            self._events.close()
+            return 1
+        self._gauges()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        control = ControlServer(worker_socket(self._config.state, self._number), self._handlers())
+        await control.open()
+        await self._listen()
+        self._rooms.runner.start()
+        sweeper = asyncio.create_task(self._sweep())
+        metrics = await self._serve_metrics()
+        # What was made at start lives to the end: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        self._events.event("worker_ready", {"worker": self._number, "pid": os.getpid()})
+        await self._stop.wait()
+        await self._drain()
+        sweeper.cancel()
+        if metrics is not None:
+            await metrics.close()
+        await control.close()
+        await self._rooms.close(self._config.timeouts.drain)
+        for rooms in self._retired:
+            await rooms.close(0.0)
+        if self._gate is not None:
+            self._gate.close()
+        self._lasting.spool.close()
+        if self._lasting.tracking is not None:
+            self._lasting.tracking.close()
+        self._events.event("worker_stopped", {"worker": self._number})
+        self._events.close()
+        return 0
+
+    def _gauges(self) -> None:
+        counters, lasting = self._lasting.counters, self._lasting
+        counters.gauge("queue_messages", lambda: {"all": len(lasting.queue)})
+        counters.gauge("spool_used_bytes", lambda: lasting.spool.bytes_live)
+        counters.gauge("held_bytes", lambda: lasting.buffers.owned_bytes)
+
+    async def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        for listen, sock in self._sockets:
+            listener = self._make_listener(listen)
+            self._listeners.append(listener)
+            implicit = self._rooms.site.tls if listen.kind is ListenKind.SUBMISSIONS else None
+            timeout_s = self._config.timeouts.tls_handshake if implicit is not None else None
+            server = await loop.create_server(
+                listener.make_session, sock=sock, ssl=implicit, ssl_handshake_timeout=timeout_s, backlog=1024
+            )
+            self._servers.append(server)
+
+    def _make_listener(self, listen: Listen) -> Listener | SubmissionListener:
+        now_s = time.monotonic()
+        if listen.kind is ListenKind.SMTP:
+            return Listener(listen, lambda: self._rooms.site, now_s)
+        # Imported only where they are wanted: aiosmtpd and argon2 with their company take memory.
+        from appliance.intake.login_gate import LoginGate
+        from appliance.intake.submission import SubmissionListener
+
+        if self._gate is None:
+            self._gate = LoginGate(self._config.submission)  # one for both doors, so that guesses add up
+        return SubmissionListener(listen, lambda: self._rooms.site, now_s, self._gate)
+
+    async def _serve_metrics(self) -> MetricsServer | None:
+        """The first worker serves the metrics of all."""
+        if self._number or not self._config.metrics.address:
+            return None
+        server = MetricsServer(self._config.metrics.address, self._collect)
+        try:
+            await server.start()
+        except ConfigError as error:
+            self._events.event("metrics_failed", {"reason": str(error)}, ERROR)
+            return None
+        return server
+
+    async def _collect(self) -> Mapping[str, dict[str, Any]]:
+        snapshots = {}
+        for path in worker_sockets(self._config.state):
+            number = path.stem.removeprefix("worker-")
+            try:
+                snapshots[number] = await ask_async(path, "stats")
+            except ControlError as error:
+                self._events.event("worker_mute", {"worker": number, "reason": str(error)}, WARNING)
+        return snapshots
+
+    def _handlers(self) -> dict[str, Any]:
+        async def stats(args: dict[str, Any]) -> object:
+            counters, spool = self._lasting.counters, self._lasting.spool
+            counters.fsyncs, counters.spool_bytes = spool.fsyncs, spool.bytes_written
+            return counters.snapshot()
+
+        async def metrics(args: dict[str, Any]) -> object:
+            return render(await self._collect()).decode()
+
+        return {"stats": stats, "metrics": metrics, **queue_handlers(self._lasting.queue)}
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            now_s = time.monotonic()
+            for listener in self._listeners:
+                listener.sweep(now_s)
+            for rooms in (self._rooms, *self._retired):
+                for pool in rooms.pools.values():
+                    pool.sweep(now_s)
+
+    async def _drain(self) -> None:
+        """Stops accepting, lets transactions end, cuts what is open after the drain time."""
+        for server in self._servers:
+            server.close()
+        for listener in self._listeners:
+            listener.drain()
+        end_s = time.monotonic() + self._config.timeouts.drain
+        self._stop.clear()
+        while any(listener.sessions for listener in self._listeners) and time.monotonic() < end_s:
+            try:
+                async with asyncio.timeout(0.05):
+                    await self._stop.wait()
+                break  # a second signal: enough
+            except TimeoutError:
+                continue
+        for listener in self._listeners:
+            listener.cut()
+
+    # -- reload
+
+    def _reload(self) -> None:
+        task = asyncio.create_task(self._reloaded())
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _reloaded(self) -> None:
+        """New sessions get the new configuration; a bad one leaves everything as it is."""
+        self._events.reopen()
+        try:
+            config = load(self._path) if self._path else self._config
+            if self._rooms.certificate is not None:
+                self._rooms.certificate.refresh()
+            rooms = build_rooms(config, self._lasting)
+        except ConfigError as error:
+            self._events.event("reload_refused", {"reason": str(error)}, ERROR)
+            return
+        old, self._rooms, self._config = self._rooms, rooms, config
+        for listener in self._listeners:
+            listener.refresh()
+        await old.runner.close(self._config.timeouts.drain)
+        rooms.runner.start()
+        self._events.event("reloaded", {"worker": self._number})
+        self._retire(old)
+
+    def _retire(self, old: Rooms) -> None:
+        """Sessions that began with `old` go on with it; it is closed when the last of them is gone."""
+        self._retired.append(old)
+        task = asyncio.create_task(self._close_when_unused(old))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _close_when_unused(self, old: Rooms) -> None:
+        while any(session.site is old.site for listener in self._listeners for session in listener.sessions):
+            await asyncio.sleep(SWEEP_S)
+        self._retired.remove(old)
+        await old.close(0.0)

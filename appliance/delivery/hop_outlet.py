@@ -1,0 +1,64 @@
+"""The pools as an outlet for the queue: what cut-through uses by callback, deliveries of stored mail await."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from appliance.core.errors import GatewayError, NextHopDown
+from appliance.core.reply import Reply
+from appliance.delivery.connection import HopConnection
+from appliance.delivery.pool import HopPool
+from appliance.delivery.remote import Connection
+from appliance.delivery.route import Route
+
+
+class NotTaken(GatewayError):
+    """No connection to the next hop: carries the pool's reply."""
+
+    def __init__(self, said: Reply, hop: str) -> None:
+        super().__init__(f"next hop {hop}: {said.text}")
+        self.reply = said
+
+
+class HopOutlet:
+    """Connections for routes with a configured next hop. `remote.Outlet` says what the queue asks of it."""
+
+    pooled = True
+
+    def __init__(self, pools: Mapping[str, HopPool]) -> None:
+        self._pools = pools
+        self._owners: dict[HopConnection, HopPool] = {}
+
+    async def open(self, route: Route, *, requiretls: bool) -> HopConnection:
+        """A pooled connection; REQUIRETLS is seen to when MAIL is made (RFC 8689 §4.2.1).
+
+        Raises:
+            GatewayError: none can be had now; temporary.
+        """
+        if route.hop is None:
+            raise NextHopDown(f"route {route.key} has no next hop")
+        pool = self._pools.get(route.hop.name)
+        if pool is None:
+            raise NextHopDown(f"next hop {route.hop.name} is no longer configured")
+        future: asyncio.Future[HopConnection | Reply] = asyncio.get_running_loop().create_future()
+
+        def ready(got: HopConnection | Reply) -> None:
+            if not future.done():
+                future.set_result(got)
+            elif isinstance(got, HopConnection):
+                pool.release(got)  # nobody waits any more
+
+        pool.acquire(ready)
+        got = await future
+        if isinstance(got, Reply):
+            raise NotTaken(got, route.hop.name)
+        self._owners[got] = pool
+        return got
+
+    def release(self, connection: Connection) -> None:
+        """Gives back what `open` gave."""
+        assert isinstance(connection, HopConnection)
+        pool = self._owners.pop(connection, None)
+        if pool is not None:
+            pool.release(connection)

@@ -1,0 +1,555 @@
+"""One message from MAIL to its final reply: the one way in for every front door.
+
+The transaction checks limits and access, chooses the path, feeds header check and scan, asks policy, and sees that
+the 250 is a debt that somebody holds: the next hop, or the spool. A door gives it parsed commands and views of the
+body, and gets replies, at once or by `Door.answer`; it never learns where the mail went.
+
+A transaction that fails in the middle of a body goes on swallowing it: the refusal comes behind the end of the data,
+where SMTP has a place for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from appliance.config.schema import Path
+from appliance.core import reply
+from appliance.core.address import Address
+from appliance.core.envelope import Body, Client, Envelope, Recipient
+from appliance.core.errors import GatewayError
+from appliance.core.reply import Reply
+from appliance.core.verdict import ACCEPTED, Action, Finding, Verdict
+from appliance.delivery.cutthrough import Relay
+from appliance.delivery.route import Route, RouteKind
+from appliance.intake import shared_counts
+from appliance.intake.paths import BodyPath, Kept, RamPath, SpoolPath, WirePath
+from appliance.intake.report import report
+from appliance.intake.site import Site
+from appliance.policy.engine import decide
+from appliance.scan.contract import Scan
+from appliance.spool.draft import Draft
+from appliance.spool.meta import EntryMeta
+from appliance.wire.header_section import HeaderSection
+from appliance.wire.line_length import LineLength
+from appliance.wire.parameters import MailCommand, RcptCommand
+from appliance.wire.received import received
+
+FLOW_HOP, FLOW_SCAN = 1, 2
+"""Reasons for which a transaction stops its door from reading."""
+
+
+class Door(Protocol):
+    """What a transaction needs of its front door."""
+
+    def answer(self, answer: Reply) -> None:
+        """The reply to the oldest command that was answered by None."""
+
+    def flow(self, reason: int, *, flows: bool) -> None:
+        """Stops or restarts reading for one reason; reading goes on when no reason is left."""
+
+
+class Transaction:
+    """Created at MAIL. After its final reply, or `abort`, it is of no more use (`over`)."""
+
+    __slots__ = (
+        "_finding", "_header", "_lines", "_path", "_policy", "_received", "_relay", "_scan",
+        "_settling", "_spooling", "began_s", "client", "door", "envelope", "id", "key", "over", "path_name", "refusal",
+        "route", "site", "size_bytes", "verdict",
+    )  # fmt: skip
+
+    def __init__(self, site: Site, client: Client, door: Door, key: bytes) -> None:
+        """`key` is what the limits count this client by."""
+        self.site = site
+        self.client = client
+        self.door = door
+        self.key = key
+        self.began_s = site.clock()
+        self.id = site.ids.next(int(self.began_s * 1000))
+        self.envelope = Envelope()
+        self.route: Route | None = None
+        self.refusal: Reply | None = None
+        self.verdict: Verdict = ACCEPTED
+        self.size_bytes = 0
+        self.path_name = ""
+        self.over = False
+        self._relay: Relay | None = None
+        self._spooling = False
+        self._settling = False
+        self._path: BodyPath | None = None
+        self._header: HeaderSection | None = None
+        self._lines: LineLength | None = None
+        self._scan: Scan | None = None
+        self._received = b""
+        self._finding: Callable[[Reply], None] = door.answer
+
+    # -- MAIL
+
+    def mail(self, command: MailCommand) -> Reply:
+        """Opens the transaction, or says why not; then it is over."""
+        refusal = self._mail_refusal(command)
+        if refusal is not None:
+            return self._refused(refusal)
+        envelope = self.envelope
+        envelope.sender = command.sender
+        envelope.body = command.body
+        envelope.declared_size_bytes = command.declared_size_bytes
+        envelope.smtputf8 = command.smtputf8
+        envelope.requiretls = command.requiretls
+        envelope.ret = command.ret
+        envelope.envid = command.envid
+        self.site.counts.count(shared_counts.MESSAGES, self.key, 1, self.began_s)
+        return reply.SENDER_OK
+
+    def _mail_refusal(self, command: MailCommand) -> Reply | None:
+        site, client, limits = self.site, self.client, self.site.config.limits
+        if command.declared_size_bytes > limits.message_size:
+            return reply.TOO_BIG
+        if command.requiretls and not client.tls:
+            return reply.NO_REQUIRETLS_WITHOUT_TLS
+        if site.counts.rate(shared_counts.MESSAGES, self.key, self.began_s) >= limits.messages_per_minute:
+            return reply.RATE_LIMITED
+        if site.buffers.exhausted:
+            return reply.NO_MEMORY
+        if client.login and site.config.submission.sender_must_match:
+            if site.users is None or not site.users.may_send(client.login, command.sender):
+                return reply.SENDER_MISMATCH
+        return None
+
+    # -- RCPT
+
+    def recipient(self, command: RcptCommand) -> Reply | None:
+        """Takes or refuses a recipient. None: the next hop is being asked, `Door.answer` follows."""
+        site, limits = self.site, self.site.config.limits
+        address = command.recipient if command.recipient.domain else self._postmaster()
+        route = site.router.route(address)
+        refusal = site.access.refusal(self.client, address, route)
+        if refusal is None and len(self.envelope.recipients) >= limits.recipients_per_message:
+            refusal = reply.TOO_MANY_RECIPIENTS
+        if refusal is None and limits.recipients_per_minute <= site.counts.rate(
+            shared_counts.RECIPIENTS, self.key, self.began_s
+        ):
+            refusal = reply.RATE_LIMITED
+        if refusal is None:
+            refusal = self._join_route(route)
+        if refusal is not None:
+            return self._refused(refusal, address)
+        site.counts.count(shared_counts.RECIPIENTS, self.key, 1, self.began_s)
+        recipient = Recipient(address, command.notify, command.orcpt)
+        if self._spooling:
+            self.envelope.recipients.append(recipient)
+            return reply.RECIPIENT_OK
+        return self._ask_next_hop(route, recipient)
+
+    def _postmaster(self) -> Address:
+        """`RCPT TO:<postmaster>` without a domain must be taken (RFC 5321 §4.5.1)."""
+        config = self.site.config
+        raw = config.postmaster or f"postmaster@{config.domain[0].name if config.domain else config.hostname}"
+        local, _, domain = raw.rpartition("@")
+        return Address(raw, local, domain.lower())
+
+    def _join_route(self, route: Route) -> Reply | None:
+        """Makes `route` the transaction's, or joins it; one transaction has one policy, so that it has one verdict."""
+        first = self.route
+        if first is None:
+            self.route = route
+            by_mx = route.kind is RouteKind.MX
+            # A policy that wants every message on disk, and mail for MX hosts, do not wait for anybody.
+            self._spooling = by_mx or self.site.config.delivery.path is Path.SPOOL
+            return None
+        if route.policy != first.policy:
+            return reply.ONE_DESTINATION
+        if route.key != first.key and not self._spooling:
+            # A client of ours cannot be asked to split its message; the queue does it. The world can.
+            if not self.site.access.may_relay(self.client):
+                return reply.ONE_DESTINATION
+            self._go_to_spool()
+        return None
+
+    def _ask_next_hop(self, route: Route, recipient: Recipient) -> Reply | None:
+        if self._relay is None:
+            assert route.hop is not None
+            self._relay = Relay(self.site.pools[route.hop.name], self.envelope)
+        at_once: list[Reply] = []
+        waiting = False
+
+        def answered(answer: Reply) -> None:
+            final = self._recipient_answered(recipient, answer)
+            if waiting:
+                self.door.answer(final)
+            else:
+                at_once.append(final)
+
+        self._relay.recipient(recipient, answered)
+        if at_once:
+            return at_once[0]
+        waiting = True
+        return None
+
+    def _recipient_answered(self, recipient: Recipient, answer: Reply) -> Reply:
+        if answer.code < 300:
+            self.envelope.recipients.append(recipient)
+            return reply.RECIPIENT_OK
+        relay = self._relay
+        if self._spooling or (relay is not None and relay.down is not None and self._may_spool()):
+            self._go_to_spool()
+            self.envelope.recipients.append(recipient)
+            return reply.RECIPIENT_OK
+        return self._refused(answer, recipient.address)
+
+    def _may_spool(self) -> bool:
+        return self.site.config.delivery.spool_when_down
+
+    def _go_to_spool(self) -> None:
+        self._spooling = True
+        relay, self._relay = self._relay, None
+        if relay is not None:
+            relay.abort()
+            relay.tell_waiting(reply.NEXT_HOP_LOST)  # which now means: taken, for the queue
+
+    # -- the body
+
+    def data(self, form: str) -> Reply | None:
+        """The client wants to send: 354, or why not. `form` is `data` or `bdat`."""
+        if self.site.buffers.exhausted:
+            return self._refused(reply.NO_MEMORY)
+        site, envelope = self.site, self.envelope
+        config = site.config
+        recipient = envelope.recipients[0].address.raw if len(envelope.recipients) == 1 else ""
+        self._received = received(
+            self.client,
+            by=config.hostname,
+            transaction_id=self.id,
+            date=site.date(self.began_s),
+            recipient=recipient,
+            smtputf8=envelope.smtputf8,
+            show_address=config.delivery.received_from_address,
+        )
+        try:
+            self._path = self._choose_path()
+        except GatewayError as error:
+            self._log_trouble(error)
+            return self._refused(error.reply)
+        self.path_name = self._path.name
+        self._header = HeaderSection(site.header_limits)
+        if config.limits.body_line and envelope.body is not Body.BINARY:
+            self._lines = LineLength(config.limits.body_line)
+        assert self.route is not None
+        tee = site.tee if site.policies[self.route.policy].scan else site.unscanned
+        self._scan = tee.begin(dotted=envelope.body is not Body.BINARY, on_drained=self._scan_drained)
+        return reply.START_INPUT
+
+    def _choose_path(self) -> BodyPath:
+        delivery, declared = self.site.config.delivery, self.envelope.declared_size_bytes
+        if self._spooling or self._relay is None:
+            return SpoolPath(self.site.spool.begin(declared + len(self._received)), self._received)
+        kept = Kept(self.site.buffers, self.site.counters)
+        ram = RamPath(self._relay, kept)
+        if (delivery.path is Path.WIRE or declared > delivery.hold_window) and self._can_stream():
+            return self._wire_path(ram)
+        return ram
+
+    def _can_stream(self) -> bool:
+        """LMTP may answer differently for each recipient, and BINARYMIME needs its length first: these are held."""
+        relay = self._relay
+        assert relay is not None
+        return not relay.splits and self.envelope.body is not Body.BINARY
+
+    def _wire_path(self, ram: RamPath) -> WirePath:
+        delivery = self.site.config.delivery
+        path = WirePath(
+            ram.relay,
+            ram.kept,
+            received=self._received,
+            withhold_bytes=delivery.withhold,
+            on_flow=lambda flows: self.door.flow(FLOW_HOP, flows=flows),
+        )
+        if delivery.keep_bytes:
+            self._keep_from_start(path, ram)
+        self.path_name = path.name
+        return path
+
+    def _keep_from_start(self, path: WirePath, ram: RamPath) -> None:
+        draft: Draft | None = None
+        try:
+            draft = self.site.spool.begin(self.envelope.declared_size_bytes)
+            for octets in (self._received, *ram.kept.views):
+                draft.write(octets)
+            path.draft = draft
+        except GatewayError as error:
+            # The message can still be delivered; only holding and spooling it are no longer possible.
+            self._log_trouble(error)
+            if draft is not None:
+                draft.abandon()
+
+    def body(self, view: memoryview) -> None:
+        """The next octets of the body, dot-stuffed unless BINARYMIME. `view` is the transaction's until `secure`."""
+        size = self.size_bytes = self.size_bytes + len(view)
+        if self.refusal is not None:
+            return
+        if size > self.site.config.limits.message_size:
+            self._refuse_body(reply.TOO_BIG)
+            return
+        if self._lines is not None and self._lines.feed(view):
+            self._refuse_body(reply.OVERLONG_LINE)
+            return
+        header, path, scan = self._header, self._path, self._scan
+        assert header is not None and path is not None and scan is not None
+        if not header.ended and header.feed(view) and header.refusal is not None:
+            self._refuse_body(header.refusal)
+            return
+        if not scan.feed(view):
+            self.door.flow(FLOW_SCAN, flows=False)
+        path.take(view)
+        if isinstance(path, RamPath) and (
+            path.kept.size_bytes > self.site.config.delivery.hold_window or self.site.buffers.exhausted
+        ):
+            self._outgrow(path)
+        elif isinstance(path, SpoolPath) and path.trouble is not None:
+            self._log_trouble(path.trouble)
+            self._refuse_body(path.trouble.reply)
+
+    def _outgrow(self, path: RamPath) -> None:
+        """The body is larger than the hold window: from here on it streams, or goes to the spool."""
+        try:
+            self._path = self._wire_path(path) if self._can_stream() else self._spool_path(path)
+        except GatewayError as error:
+            self._log_trouble(error)
+            self._refuse_body(error.reply)
+
+    def _spool_path(self, path: RamPath) -> SpoolPath:
+        spool_path = SpoolPath(self.site.spool.begin(self.size_bytes), self._received)
+        for view in path.kept.views:
+            spool_path.take(memoryview(view))
+        path.drop()
+        self._go_to_spool()
+        if spool_path.trouble is not None:
+            raise spool_path.trouble
+        self.path_name = spool_path.name
+        return spool_path
+
+    def secure(self) -> bool:
+        """To be called before the receive buffer changes: True if it must be handed over by `own`."""
+        return self._path is not None and self._path.secure()
+
+    def own(self, buffer: bytearray) -> None:
+        """The receive buffer belongs to the transaction now; the door may fill what is free of it."""
+        assert self._path is not None
+        self._path.own(buffer)
+
+    def _scan_drained(self) -> None:
+        self.door.flow(FLOW_SCAN, flows=True)
+
+    def _refuse_body(self, refusal: Reply) -> None:
+        self.refusal = refusal
+        self._drop()
+        self._let_flow()
+
+    def _let_flow(self) -> None:
+        """Nobody is left who would restart a door that was stopped."""
+        self.door.flow(FLOW_HOP, flows=True)
+        self.door.flow(FLOW_SCAN, flows=True)
+
+    # -- the end
+
+    def body_end(self, *, bare_newlines: bool) -> Reply | None:
+        """The body is complete. None: `Door.answer` follows once the verdict and the debt are clear."""
+        if self.refusal is None and bare_newlines:
+            self._refuse_body(reply.BARE_NEWLINE)
+        header = self._header
+        if self.refusal is None and header is not None and not header.ended:
+            header.finish()
+            if header.refusal is not None:
+                self._refuse_body(header.refusal)
+        if self.refusal is not None:
+            return self._final(self.refusal)
+        at_once: list[Reply] = []
+        self._finding = at_once.append
+        scan = self._scan
+        assert scan is not None
+        scan.finish(self._scanned)
+        if at_once:
+            return at_once[0]
+        self._finding = self.door.answer
+        return None
+
+    def _scanned(self, findings: tuple[Finding, ...]) -> None:
+        """The facts are in: policy decides, and the path carries it out."""
+        if self.over:
+            return
+        self._scan = None
+        if findings:
+            assert self.route is not None
+            self.verdict = decide(self.site.policies[self.route.policy], findings)
+        action = self.verdict.action
+        if action is Action.ACCEPT:
+            self._deliver()
+        elif action is Action.HOLD:
+            self._hold()
+        else:
+            self._drop()
+            self._finding(self._final(reply.REFUSED if action is Action.REFUSE else reply.DEFERRED))
+
+    def _deliver(self) -> None:
+        self._settling = True
+        path = self._path
+        if isinstance(path, RamPath):
+            path.deliver(self._received, binary=self.envelope.body is Body.BINARY, done=self._hop_answered)
+        elif isinstance(path, WirePath):
+            path.deliver(self._hop_answered)
+        else:
+            self._commit()
+
+    def _hop_answered(self, finals: list[Reply]) -> None:
+        if self.over:
+            return
+        worst = finals[0] if len(finals) == 1 else max(finals, key=lambda answer: answer.code)
+        if worst.code < 300:
+            self._drop()
+            self._finding(self._final(reply.OK))
+            return
+        mildest = min(finals, key=lambda answer: answer.code)
+        if mildest.code < 300:
+            self._spool_the_rest(finals)
+        elif mildest.code < 500 and self._may_spool() and self._move_to_spool():
+            self._commit()
+        else:
+            # Where some are refused for good and others for now, the client must not give up the others.
+            self._drop()
+            self._finding(self._final(mildest))
+
+    def _spool_the_rest(self, finals: list[Reply]) -> None:
+        """LMTP took it for some recipients: the others' share of the debt is ours now; the queue tries or bounces."""
+        recipients = self.envelope.recipients
+        self.envelope.recipients = [
+            recipient for recipient, answer in zip(recipients, finals, strict=True) if answer.code >= 300
+        ]
+        if self._move_to_spool():
+            self._commit()
+        else:
+            # Without room for the rest nothing is promised: the client sends again, and some get it twice (RFC 1047).
+            self._drop()
+            self._finding(self._final(reply.SPOOL_TROUBLE))
+
+    def _move_to_spool(self) -> bool:
+        """Puts what is kept of the body onto the spool path; False if not all of it is, or the spool has no room."""
+        path = self._path
+        try:
+            if isinstance(path, RamPath):
+                self._path = self._spool_path(path)
+            elif isinstance(path, WirePath) and path.draft is not None:
+                spool_path = SpoolPath(path.draft, b"")
+                path.draft = None
+                path.drop()
+                self._path, self._relay = spool_path, None
+            else:
+                return False
+        except GatewayError as error:
+            self._log_trouble(error)
+            return False
+        self.path_name = "spool"
+        return True
+
+    def _hold(self) -> None:
+        if isinstance(self._path, SpoolPath) or self._move_to_spool():
+            self._commit(hold_reason=self.verdict.rule)
+        else:
+            # Held mail must be kept, and this body was not: the sender has to come again.
+            self._drop()
+            self._finding(self._final(reply.DEFERRED))
+
+    def _commit(self, hold_reason: str = "") -> None:
+        self._settling = True
+        path = self._path
+        assert isinstance(path, SpoolPath) and path.draft is not None
+        client, header = self.client, self._header
+        meta = EntryMeta(
+            id=self.id,
+            envelope=self.envelope,
+            received_at_s=self.began_s,
+            dotted=self.envelope.body is not Body.BINARY,
+            client={"ip": client.ip, "helo": client.helo, "login": client.login, "tls": client.tls},
+            header_bytes=len(self._received) + (len(header.raw) if header is not None else 0),
+            held=bool(hold_reason),
+            hold_reason=hold_reason,
+        )
+
+        def committed(error: GatewayError | None) -> None:
+            if error is None:
+                self.site.queue.add(entry)
+                self._finding(self._final(reply.OK))
+            else:
+                self._log_trouble(error)
+                self._finding(self._final(error.reply))
+
+        try:
+            entry = path.draft.commit(meta, committed)
+        except GatewayError as error:
+            self._log_trouble(error)
+            self._drop()
+            self._finding(self._final(error.reply))
+            return
+        path.draft = None
+
+    def _final(self, answer: Reply) -> Reply:
+        """Closes the books and names the transaction in the reply."""
+        self._settling = False
+        if not self.over:
+            self.over = True
+            report(self, answer)
+        self._let_flow()
+        if answer is reply.OK:
+            return reply.accepted(self.id)
+        self.site.counters.refusals[answer.code] += 1
+        return answer.tagged(self.id)
+
+    def _refused(self, refusal: Reply, address: Address | None = None) -> Reply:
+        """A refusal before the body: logged with its cause, named in the reply."""
+        site = self.site
+        site.counters.refusals[refusal.code] += 1
+        site.events.event(
+            "refused",
+            {
+                "id": self.id,
+                "client": self.client.ip,
+                "helo": self.client.helo,
+                "sender": self.envelope.sender.raw,
+                "recipient": address.raw if address is not None else "",
+                "reply": refusal.raw.decode("utf-8", "replace").strip(),
+            },
+        )
+        return refusal.tagged(self.id)
+
+    def _log_trouble(self, error: GatewayError) -> None:
+        self.site.events.event("trouble", {"id": self.id, "kind": type(error).__name__, "reason": str(error)}, 40)
+
+    def _drop(self) -> None:
+        scan, self._scan = self._scan, None
+        if scan is not None:
+            scan.abort()
+        path, self._path = self._path, None
+        if path is not None:
+            path.drop()
+        elif self._relay is not None:
+            self._relay.abort()
+
+    def abort(self) -> None:
+        """The client went away, said RSET, or the door closes: nobody owes anything. Idempotent."""
+        if self._settling:
+            # The message is on its way to stable storage or has its final dot: somebody takes the debt, whoever asks.
+            self._finding = _nobody
+        elif not self.over:
+            self.over = True
+            self._drop()
+            if self._relay is not None:
+                self._relay.abort()
+
+    def let_go(self) -> bool:
+        """Gives the next hop's connection back for now, while the client dawdles; False where it has none to give."""
+        if self._relay is None or self._settling or isinstance(self._path, WirePath):
+            return False
+        return self._relay.suspend()
+
+
+def _nobody(answer: Reply) -> None:
+    """The client has gone; the log has the answer."""

@@ -1,0 +1,227 @@
+"""Logins of the submission ports: who they are, which addresses they may send as, and who is locked out.
+
+Passwords exist here only while one is verified; kept are argon2id hashes in a file, read again when it changes. Knows
+no SMTP: the submission session calls `Users.verify` in a thread, for it takes tens of milliseconds by intention, and
+`LockOut` on its event loop.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import secrets
+import threading
+import unicodedata
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import cache
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
+from argon2.low_level import Type
+
+from appliance.core.address import Address, BadAddress, parse_address, parse_domain
+from appliance.core.errors import BadDomain
+from appliance.dns.names import literal_address, to_ascii
+from appliance.intake.users_file import User, UsersTrouble, normal_name, read
+
+__all__ = ["LockOut", "User", "Users", "UsersTrouble", "hashed", "may_send_as", "rule_of"]
+
+MAX_PASSWORD_OCTETS = 1024
+_HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=Type.ID)
+"""19 MiB and two passes: what OWASP names as the least, and what a small board stands."""
+
+_Stamp = tuple[int, int, int]
+
+
+@cache
+def _dummy_hash() -> str:
+    return _HASHER.hash(secrets.token_bytes(16))
+
+
+def hashed(password: str) -> str:
+    """The argon2id hash of `password`, as the users file keeps it. Takes tens of milliseconds and 19 MiB.
+
+    Raises:
+        ValueError: empty or too long.
+    """
+    raw_password = _octets(password)
+    if not raw_password or len(raw_password) > MAX_PASSWORD_OCTETS:
+        raise ValueError(f"a password has 1 to {MAX_PASSWORD_OCTETS} octets")
+    return _HASHER.hash(raw_password)
+
+
+def _octets(password: str) -> bytes:
+    # Composed and decomposed accents are one password, whichever keyboard sent them (RFC 8265 §4.2.1).
+    return unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass")
+
+
+class Users:
+    """The logins of one users file. Safe to be used from several threads."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._stamp: _Stamp | None = None
+        self._users: dict[str, User] = {}
+
+    @classmethod
+    def load(cls, path: str) -> Users:
+        """The logins in the file at `path`.
+
+        Raises:
+            UsersTrouble: it cannot be read, or its form is wrong.
+        """
+        users = cls(path)
+        users._refresh()
+        _dummy_hash()  # now, so that the first unknown login costs no more than the next
+        return users
+
+    def verify(self, raw_name: str, password: str) -> User | None:
+        """The user with this name and password, or None. Blocks for tens of milliseconds: to be called in a thread.
+
+        An unknown or disabled login takes as long as a wrong password, so that time tells nobody which logins exist.
+        At one time each call takes 19 MiB; the caller's thread pool bounds how many there are.
+
+        Raises:
+            UsersTrouble: the file changed and cannot be read now; temporary.
+        """
+        users = self._refresh()
+        try:
+            user = users.get(normal_name(raw_name))
+        except ValueError:
+            user = None
+        raw_password = _octets(password)
+        too_long = len(raw_password) > MAX_PASSWORD_OCTETS
+        try:
+            _HASHER.verify(user.hash if user else _dummy_hash(), raw_password[:MAX_PASSWORD_OCTETS])
+        except VerifyMismatchError:
+            return None
+        except (VerificationError, InvalidHashError) as error:
+            raise UsersTrouble(f"{self._path}: the hash of {raw_name!r} cannot be verified: {error}") from error
+        return user if user is not None and not user.disabled and not too_long else None
+
+    def may_send(self, name: str, address: Address) -> bool:
+        """Whether the login `name`, verified before, may put `address` into MAIL FROM; see `may_send_as`.
+
+        Fast and without I/O: asks the users as they were at the last `verify`.
+        """
+        user = self._users.get(name)
+        return user is not None and not user.disabled and may_send_as(user, address)
+
+    def _refresh(self) -> dict[str, User]:
+        """The users as they are on disk now; one `stat` where nothing changed."""
+        with self._lock:
+            try:
+                status = os.stat(self._path)
+            except (OSError, ValueError) as error:
+                raise UsersTrouble(f"{self._path}: {getattr(error, 'strerror', None) or error}") from error
+            stamp = (status.st_mtime_ns, status.st_ino, status.st_size)
+            if stamp != self._stamp:
+                self._users = read(self._path)
+                self._stamp = stamp
+            return self._users
+
+
+def rule_of(text: str) -> str:
+    """The normal form of what a login may send as: `local@domain`, or `@domain` (also from `domain`) for all of it.
+
+    Raises:
+        BadAddress: neither an address nor a domain.
+    """
+    if text.startswith("@") or "@" not in text:
+        return f"@{_domain_key(parse_domain(text.removeprefix('@')))}"
+    return _key_of(parse_address(text.encode("utf-8", "replace"), utf8=True))
+
+
+def _key_of(address: Address) -> str:
+    return f"{unicodedata.normalize('NFC', address.local).lower()}@{_domain_key(address.domain)}"
+
+
+def _domain_key(domain: str) -> str:
+    try:
+        return f"[{literal_address(domain)}]" if domain.startswith("[") else to_ascii(domain)
+    except BadDomain as error:
+        raise BadAddress(str(error)) from error
+
+
+def may_send_as(user: User, address: Address) -> bool:
+    """Whether `user` may put `address` into MAIL FROM.
+
+    The null sender is everybody's: a mail program must send its receipts with it (RFC 8098 §3).
+    """
+    if address.is_null:
+        return True
+    try:
+        wanted = _key_of(address)
+    except BadAddress:
+        return False
+    domain = wanted[wanted.rindex("@") :]
+    for text in user.addresses or [user.name]:
+        try:
+            rule = rule_of(text) if user.addresses or "@" in text else ""
+        except BadAddress:
+            continue  # `mailweir user add` refuses these; by hand anything may be written, and then allows nothing
+        if rule in (wanted, domain):
+            return True
+    return False
+
+
+class LockOut:
+    """Counts failed logins per client address and per login, separately, and says who has to wait.
+
+    A failure is forgotten after `duration_s`. A success forgets those of its login, never those of the address: one
+    good account must not buy further guesses at others. Memory is bounded: of more than `capacity` addresses or
+    logins the longest quiet are forgotten. One event loop's object, no locking.
+    """
+
+    def __init__(self, failures: int, duration_s: float, clock: Callable[[], float], *, capacity: int = 10_000) -> None:
+        self._failures = failures
+        self._duration_s = duration_s
+        self._clock = clock
+        self._capacity = capacity
+        self._by_address: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._by_login: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    def locked(self, ip: str, login: str = "") -> bool:
+        """Whether this client, or this login from anywhere, has failed too often; ask before looking at a password."""
+        return self._count(self._by_address, _network(ip)) >= self._failures or (
+            bool(login) and self._count(self._by_login, _login(login)) >= self._failures
+        )
+
+    def failed(self, ip: str, login: str) -> None:
+        """Notes a wrong password, or an unknown login: both alike."""
+        for counts, key in ((self._by_address, _network(ip)), (self._by_login, _login(login))):
+            counts[key] = (self._count(counts, key) + 1, self._clock())
+            counts.move_to_end(key)
+            if len(counts) > self._capacity:
+                counts.popitem(last=False)
+
+    def succeeded(self, login: str) -> None:
+        """Forgets the failures of `login`."""
+        self._by_login.pop(_login(login), None)
+
+    def _count(self, counts: OrderedDict[str, tuple[int, float]], key: str) -> int:
+        count, last_at_s = counts.get(key, (0, 0.0))
+        if count and self._clock() - last_at_s >= self._duration_s:
+            del counts[key]
+            return 0
+        return count
+
+
+def _network(ip: str) -> str:
+    """The address, or of IPv6 its /64, which one client can fill alone; IPv4-mapped ones count as IPv4."""
+    try:
+        address = ipaddress.ip_address(ip.partition("%")[0])
+    except ValueError:
+        return ip[:64]
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(address.ipv4_mapped or (int(address) >> 64))
+    return str(address)
+
+
+def _login(login: str) -> str:
+    try:
+        return normal_name(login)
+    except ValueError:
+        return login[:64].lower()

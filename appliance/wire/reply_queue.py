@@ -1,0 +1,70 @@
+"""The replies of one session in the order of their commands (RFC 2920 §3.2), some of them still open.
+
+A command that has no answer yet keeps a place; what is behind it waits. The queue knows no protocol, only places.
+`wire.smtp_server` fills it and bounds it: it hands out no command while the queue is `full`.
+"""
+
+from __future__ import annotations
+
+from appliance.core.reply import Reply
+
+_MOST_BEHIND_OPEN = 100
+
+
+class ReplyQueue(list[Reply | None]):
+    """Due replies, appended, and None for each that is not known yet (`reserve`).
+
+    A list, for a deque would take 0.7 KiB of each idle session.
+    """
+
+    __slots__ = ("open",)
+
+    def __init__(self) -> None:
+        self.open = 0
+        """Places that wait for a reply."""
+
+    @property
+    def full(self) -> bool:
+        """So many replies wait behind an open one that no further command should be taken."""
+        return len(self) >= _MOST_BEHIND_OPEN
+
+    def reserve(self) -> None:
+        """A place for the reply to the newest command."""
+        self.append(None)
+        self.open += 1
+
+    def fill(self, reply: Reply) -> None:
+        """Puts `reply` into the oldest open place.
+
+        Raises:
+            RuntimeError: there is none; the caller's mistake.
+        """
+        if not self.open:
+            raise RuntimeError("no command waits for an answer")
+        self[self.index(None)] = reply
+        self.open -= 1
+
+    def withdraw(self) -> None:
+        """Gives up the newest place, which must be open: its command gets its reply later, by `append`."""
+        assert self[-1] is None
+        self.pop()
+        self.open -= 1
+
+    def end(self, last: Reply | None) -> None:
+        """Nothing comes any more: what is open, and all behind it, is given up for `last`."""
+        if self.open:
+            del self[self.index(None) :]
+            self.open = 0
+        if last is not None:
+            self.append(last)
+
+    def take(self) -> bytes:
+        """The replies that are due, as octets; b"" if none is."""
+        due = self.index(None) if self.open else len(self)
+        if due == 1 and (only := self.pop(0)) is not None:
+            return only.raw
+        if not due:
+            return b""
+        output = b"".join([reply.raw for reply in self[:due] if reply is not None])
+        del self[:due]
+        return output
