@@ -1,0 +1,103 @@
+"""A crash test as a whole: senders, a moody sink, a gateway between them that is killed again and again, and the books.
+
+Kills come after random amounts of progress, not of time, so that a slow machine is tested as well as a fast one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+from tests.support.crash_gateway import Gateway
+from tests.support.crash_ledger import Ledger, Stock
+from tests.support.crash_load import Sender
+from tests.support.crash_sink import MOODS, UP, Sink
+
+SENDERS = 24
+STANDSTILL_S = 60.0
+"""No progress at all for so long, whatever was killed: the test has failed."""
+DRAIN_S = 120.0
+
+
+class CrashRun:
+    """One run; `report` afterwards."""
+
+    def __init__(self, folder: Path, *, seed: int, delivery: str) -> None:
+        self._chance = random.Random(seed)
+        self.ledger = Ledger()
+        self.sinks = [Sink(self.ledger, self._chance, lmtp=lmtp) for lmtp in (False, True)]
+        self.gateway = Gateway(
+            folder, smtp_port=self.sinks[0].port, lmtp_port=self.sinks[1].port, delivery=delivery
+        )
+        self.kills = 0
+        self.left: list[dict[str, Any]] = []
+        """Of a run that did not drain, some of what was still queued."""
+        self.seed = seed
+
+    async def run(self, kills: int, *, whole: bool) -> None:
+        """Kills `kills` times, a worker or the `whole` group, then waits until nobody is owed anything.
+
+        Raises:
+            TimeoutError: somebody still is, and `ledger.missing` says what of; or nothing moved any more.
+        """
+        chance, gateway, ledger = self._chance, self.gateway, self.ledger
+        async with AsyncExitStack() as stack:
+            stack.callback(gateway.end)
+            for sink in self.sinks:
+                stack.callback(sink.close)
+                sink.feel(UP)
+            await gateway.start()
+            stock = Stock(chance)
+            senders = [Sender(gateway.port, ledger, stock, chance) for _ in range(SENDERS)]
+            tasks = [asyncio.create_task(sender.run()) for sender in senders]
+            tasks += [asyncio.create_task(self._swing(sink)) for sink in self.sinks]
+            stack.callback(lambda: [task.cancel() for task in tasks])
+            killer = asyncio.create_task(self._kill(kills, whole=whole))
+            done, _ = await asyncio.wait([killer, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # a defect of the test itself
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for sink in self.sinks:
+                sink.feel(UP)
+            await self._drain()
+            assert await gateway.stop() == 0, gateway.errors()
+
+    async def _kill(self, kills: int, *, whole: bool) -> None:
+        while self.kills < kills:
+            async with asyncio.timeout(STANDSTILL_S):
+                await self.ledger.steps(self._chance.randrange(1, 150))
+            # Anywhere between two steps.
+            await asyncio.sleep(self._chance.random() * 0.01)
+            if whole:
+                self.gateway.kill_all()
+                await self.gateway.start()
+            elif not self.gateway.kill_worker(self._chance):
+                continue
+            self.kills += 1
+
+    async def _swing(self, sink: Sink) -> None:
+        while True:
+            sink.feel(self._chance.choice(MOODS))
+            await self.ledger.steps(self._chance.randrange(20, 600))
+
+    async def _drain(self) -> None:
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                while self.ledger.open or await self.gateway.queued():
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(0.2):
+                            await self.ledger.steps(100)
+        except TimeoutError:
+            self.left = await self.gateway.some_queued()
+            raise
+
+    def report(self) -> str:
+        facts = {"kills": self.kills, "messages": self.ledger.sent, "seed": self.seed}
+        facts |= dict(sorted(self.ledger.counts.items()))
+        facts |= {name: count for name, count in sorted(self.gateway.events().items())}
+        return ", ".join(f"{name} {count}" for name, count in facts.items())

@@ -1,0 +1,212 @@
+"""A gateway as processes of its own, to be killed: supervisor and workers, in a process group that nobody else is in."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from appliance.control.client import ask_async
+from appliance.control.protocol import ControlError, worker_socket
+
+ROOT = Path(__file__).resolve().parents[2]
+_CONFIGURATION = """\
+hostname = "gateway.test"
+state = "{folder}/state"
+workers.count = {workers}
+
+[[listen]]
+name = "smtp"
+address = "127.0.0.1:{port}"
+
+[[next_hop]]
+name = "smtp"
+servers = [{{ url = "smtp://127.0.0.1:{smtp_port}" }}]
+tls = "none"
+connections = 50
+acquire_timeout = "5s"
+breaker_reset = "200ms"
+
+[[next_hop]]
+name = "lmtp"
+servers = [{{ url = "lmtp://127.0.0.1:{lmtp_port}" }}]
+tls = "none"
+connections = 50
+acquire_timeout = "5s"
+breaker_reset = "200ms"
+
+[[domain]]
+name = "smtp.test"
+next_hop = "smtp"
+
+[[domain]]
+name = "back.test"
+next_hop = "smtp"
+
+[[domain]]
+name = "lmtp.test"
+next_hop = "lmtp"
+
+[limits]
+sessions_per_address = 5000
+sessions_per_minute = 100000000
+messages_per_minute = 100000000
+recipients_per_minute = 100000000
+
+[delivery]
+hold_window = "64KiB"
+{delivery}
+
+[queue]
+retry = ["300ms"]
+destinations = 20
+
+[spool]
+segment = "8MiB"
+keep_free = "1MiB"
+
+[tracking]
+enabled = false
+
+[metrics]
+address = ""
+
+[log]
+to = "{folder}/events.log"
+{more}
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+class Gateway:
+    """Runs from `start` to `stop`, or to `kill_all` and the next `start`."""
+
+    def __init__(
+        self, folder: Path, *, smtp_port: int, lmtp_port: int, delivery: str = "", more: str = "", workers: int = 2
+    ) -> None:
+        """`delivery` and `more` are lines for the configuration: of its table `[delivery]`, and at its end."""
+        self.folder = folder
+        self.workers = workers
+        self.port = free_port()
+        self.file = folder / "mailweir.toml"
+        self.file.write_text(
+            _CONFIGURATION.format(
+                folder=folder, workers=workers, port=self.port, smtp_port=smtp_port, lmtp_port=lmtp_port,
+                delivery=delivery, more=more,
+            )  # fmt: skip
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    async def start(self) -> None:
+        """Returns when every worker answers."""
+        with open(self.folder / "errors.log", "ab") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "appliance.cli.main", "run", "--config", str(self.file)],
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": str(ROOT), "MAILWEIR_RESTART_PAUSE_S": "0.01"},
+                stdin=subprocess.DEVNULL,
+                stdout=errors,
+                stderr=errors,
+                start_new_session=True,
+            )
+        await self.queued()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def worker_pids(self) -> list[int]:
+        pid = self.pid
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    def kill_worker(self, chance: random.Random) -> bool:
+        """SIGKILL to one worker; False if there is none just now."""
+        assert self._process is not None and self._process.poll() is None, self.errors()
+        pids = self.worker_pids()
+        if not pids:
+            return False
+        with suppress(ProcessLookupError):
+            os.kill(chance.choice(pids), signal.SIGKILL)
+        return True
+
+    def kill_all(self) -> None:
+        """SIGKILL to supervisor and workers at one time."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def reload(self) -> None:
+        os.kill(self.pid, signal.SIGHUP)
+
+    async def stop(self) -> int:
+        """SIGTERM; the exit status."""
+        process = self._process
+        assert process is not None
+        process.terminate()
+        return await asyncio.to_thread(process.wait, 60)
+
+    def end(self) -> None:
+        """Leaves nothing behind, whatever happened."""
+        process, self._process = self._process, None
+        if process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    async def queued(self) -> int:
+        """Messages in the queues of all workers; waits for workers that are about to start."""
+        return sum([answer["total"] for answer in await self._ask("queue.list", {"limit": 0})])
+
+    async def some_queued(self) -> list[dict[str, Any]]:
+        """Some messages of each queue, as `mailweir queue list` tells them."""
+        return [entry for answer in await self._ask("queue.list", {"limit": 3}) for entry in answer["entries"]]
+
+    async def _ask(self, request: str, args: dict[str, Any]) -> list[dict[str, Any]]:
+        """The answers of all workers."""
+        answers = []
+        for number in range(self.workers):
+            path = worker_socket(str(self.folder / "state"), number)
+            while True:
+                assert self._process is not None and self._process.poll() is None, self.errors()
+                try:
+                    answers.append(await ask_async(path, request, args))
+                    break
+                except ControlError:
+                    await asyncio.sleep(0.01)
+        return answers
+
+    def errors(self) -> str:
+        """What the processes wrote on their standard error, kills left out."""
+        lines = (self.folder / "errors.log").read_text(errors="replace").splitlines()
+        return "\n".join([line for line in lines if "ended with status -9" not in line])[-4000:]
+
+    def events(self) -> Counter[str]:
+        """Log lines by kind; accepted messages by path as `path:NAME`, exceptions that nobody expected as `defect`."""
+        counts: Counter[str] = Counter()
+        with open(self.folder / "events.log", "rb") as lines:
+            for line in lines:
+                try:
+                    event = json.loads(line)
+                except ValueError:
+                    counts["torn line"] += 1
+                    continue
+                counts["defect" if "trace" in event else event["event"]] += 1
+                if event["event"] == "message" and event["action"] == "accept":
+                    counts[f"path:{event['path']}"] += 1
+        return counts
