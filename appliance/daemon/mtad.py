@@ -38,8 +38,8 @@ def run(path: str | None) -> int:
     if path is None:
         return demo.run(_serve)
     config = load(path)
-    for problem in refuse_errors(config, path):
-        print(problem, file=sys.stderr)
+    for warning in refuse_errors(config, path):
+        print(f"{path}: warning: {warning.key}: {warning.text}; {warning.remedy}", file=sys.stderr)
     return _serve(config, path, _nothing)
 
 
@@ -57,6 +57,12 @@ def _serve(config: Config, path: str, ready: Callable[[], None]) -> int:
     return Supervisor(config, path, sockets).run(ready)
 
 
+def leftover_spools(state: Path, workers: int) -> list[int]:
+    """Spools of a time with more workers. Each gets a worker without listeners, which ends when all is delivered."""
+    found = [int(path.name) for path in Path(state, "spool").glob("*") if path.name.isdigit()]
+    return sorted(number for number in found if number >= workers)
+
+
 class Supervisor:
     """See the module."""
 
@@ -65,7 +71,8 @@ class Supervisor:
         self._path = path
         self._sockets = sockets
         self._workers = config.workers.count or os.cpu_count() or 1
-        self._counts = SharedCounts(self._workers)
+        self._leftovers = leftover_spools(Path(config.state), self._workers)
+        self._counts = SharedCounts(max([self._workers, *(number + 1 for number in self._leftovers)]))
         self._pids: dict[int, tuple[int, float]] = {}
         self._stopping = False
         self._failed = False
@@ -78,7 +85,7 @@ class Supervisor:
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
         signal.signal(signal.SIGHUP, self._reload)
-        for number in range(self._workers):
+        for number in (*range(self._workers), *self._leftovers):
             self._start(number)
         ready()
         while self._pids:
@@ -104,9 +111,8 @@ class Supervisor:
                 signal.signal(signum, signal.SIG_DFL)
             from appliance.daemon.worker import Worker
 
-            status = Worker(
-                self._config, self._path, number, self._sockets, self._counts, self._workers
-            ).run()
+            sockets = self._sockets if number < self._workers else []
+            status = Worker(self._config, self._path, number, sockets, self._counts, self._workers).run()
         finally:
             sys.stdout.flush()
             os._exit(status)
@@ -120,6 +126,8 @@ class Supervisor:
             return
         self._counts.clear(number)
         code = os.waitstatus_to_exitcode(status)
+        if not code and number >= self._workers:
+            return  # its spool is empty
         print(f"mailweir: worker {number} (pid {pid}) ended with status {code}, starting it again", file=sys.stderr)
         if time.monotonic() - started_s < RESTART_PAUSE_S:
             time.sleep(RESTART_PAUSE_S)

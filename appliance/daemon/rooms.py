@@ -141,14 +141,34 @@ def build_rooms(config: Config, lasting: Lasting) -> Rooms:
     certificate = ServerCertificate.open(config.tls, config.state, config.hostname)
     scanners = build_scanners(config)
     resolver = Resolver(config.dns)
-    make = partial(
+    shake_hands = partial(
         Handshake, hostname=config.hostname, timeouts=config.timeouts, contexts=contexts, now_s=time.monotonic
     )
-    pools = {hop.name: HopPool(hop, make(hop).open, now_s=time.monotonic) for hop in config.next_hop}
+    pools = {hop.name: HopPool(hop, shake_hands(hop).open, now_s=time.monotonic) for hop in config.next_hop}
+    everybody = NextHop(name="mx", servers=[HopServer(url="smtp://mx.invalid")])
+    remote = Remote(
+        partial(mx.hosts, resolver=resolver, own_names={config.hostname.lower()}, own_addresses=_own_addresses(config)),
+        shake_hands(everybody).open_on,
+        connect_timeout_s=config.timeouts.connect,
+        port=config.relay.mx_port,
+    )
+    site = _build_site(config, lasting, router, pools, scanners, certificate)
+    runner = _build_runner(config, lasting, router, pools, remote)
+    return Rooms(site, pools, scanners, runner, resolver, certificate)
+
+
+def _build_site(
+    config: Config,
+    lasting: Lasting,
+    router: Router,
+    pools: dict[str, HopPool],
+    scanners: list[Scanner],
+    certificate: ServerCertificate | None,
+) -> Site:
     policies = {policy.name: policy for policy in config.policy}
     policies.setdefault("default", Policy())
     limits = config.limits
-    site = Site(
+    return Site(
         config=config,
         router=router,
         access=Access(config),
@@ -170,13 +190,11 @@ def build_rooms(config: Config, lasting: Lasting) -> Rooms:
         clock=time.time,
         date=lasting.date,
     )
-    everybody = make(NextHop(name="mx", servers=[HopServer(url="smtp://mx.invalid")]))
-    remote = Remote(
-        partial(mx.hosts, resolver=resolver, own_names={config.hostname.lower()}, own_addresses=_own_addresses(config)),
-        everybody.open_on,
-        connect_timeout_s=config.timeouts.connect,
-        port=config.relay.mx_port,
-    )
+
+
+def _build_runner(
+    config: Config, lasting: Lasting, router: Router, pools: dict[str, HopPool], remote: Remote
+) -> Runner:
     clerk = Clerk(
         lasting.queue,
         lasting.spool.read,
@@ -197,7 +215,7 @@ def build_rooms(config: Config, lasting: Lasting) -> Rooms:
         clock=time.time,
     )
     lasting.wake = runner.wake
-    return Rooms(site, pools, scanners, runner, resolver, certificate)
+    return runner
 
 
 def _own_addresses(config: Config) -> tuple[str, ...]:

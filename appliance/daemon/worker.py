@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import shutil
 import signal
 import socket
 import time
@@ -78,9 +79,7 @@ class Worker:
         self._events.bridge()
         self._counts.attach(self._number)
         try:
-            self._lasting = build_lasting(
-                self._config, self._number, self._workers, self._counts, self._events
-            )
+            self._lasting = build_lasting(self._config, self._number, self._workers, self._counts, self._events)
             self._rooms = build_rooms(self._config, self._lasting)
         except Exception as error:  # noqa: BLE001 - whatever it is, the supervisor hears of it and tries again
             self._events.event("worker_failed", {"worker": self._number, "reason": str(error)}, ERROR)
@@ -100,7 +99,7 @@ class Worker:
         gc.collect()
         gc.freeze()
         self._events.event("worker_ready", {"worker": self._number, "pid": os.getpid()})
-        await self._stop.wait()
+        await self._stopped()
         await self._drain()
         sweeper.cancel()
         if metrics is not None:
@@ -111,12 +110,28 @@ class Worker:
             await rooms.close(0.0)
         if self._gate is not None:
             self._gate.close()
+        emptied = not self._sockets and not len(self._lasting.queue)
         self._lasting.spool.close()
+        if emptied:
+            shutil.rmtree(self._lasting.spool.directory)
         if self._lasting.tracking is not None:
             self._lasting.tracking.close()
         self._events.event("worker_stopped", {"worker": self._number})
         self._events.close()
         return 0
+
+    async def _stopped(self) -> None:
+        """Until a signal comes; a worker that only tends a leftover spool ends when that is empty, and takes it away."""
+        while not self._sockets and not self._stop.is_set():
+            if not len(self._lasting.queue):
+                self._events.event("leftover_spool_empty", {"worker": self._number})
+                return
+            try:
+                async with asyncio.timeout(SWEEP_S):
+                    await self._stop.wait()
+            except TimeoutError:
+                continue
+        await self._stop.wait()
 
     def _gauges(self) -> None:
         counters, lasting = self._lasting.counters, self._lasting
