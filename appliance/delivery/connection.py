@@ -32,8 +32,8 @@ class HopConnection(asyncio.Protocol):
     """After `trouble` is set, every callback still expected has been called with it, and nothing can be sent."""
 
     __slots__ = (
-        "_drained", "_expected", "_fd", "_final_timeout_s", "_held", "_now", "_reply_timeout_s", "_transport", "deadline_s",
-        "endpoint", "engine", "idle_since_s", "lmtp", "on_lost", "server", "tls", "transactions", "trouble",
+        "_drained", "_expected", "_fd", "_final_timeout_s", "_held", "_now", "_reply_timeout_s", "_transport",
+        "deadline_s", "endpoint", "engine", "idle_since_s", "lmtp", "on_lost", "server", "tls", "transactions", "trouble",
     )  # fmt: skip
 
     def __init__(
@@ -150,7 +150,10 @@ class HopConnection(asyncio.Protocol):
             if not future.done():
                 future.set_result(answer)
 
-        self._expected.append(answered)
+        if self.trouble is not None:
+            answered(self.trouble)
+        else:
+            self._expected.append(answered)
         return future
 
     async def start_tls(self, context: ssl.SSLContext, name: str) -> None:

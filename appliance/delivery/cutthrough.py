@@ -26,8 +26,8 @@ class Relay:
     """A transaction with one next hop. All callbacks come on the event loop, each at most once."""
 
     __slots__ = (
-        "_answers", "_drained", "_envelope", "_finals", "_in_data", "_lmtp", "_mail_refusal", "_on_final", "_pool", "_pooled",
-        "_retried", "_suspended", "_waiting", "accepted", "connection", "down", "ended",
+        "_answers", "_drained", "_envelope", "_finals", "_in_data", "_lmtp", "_mail_refusal", "_on_final", "_pool",
+        "_pooled", "_retried", "_suspended", "_waiting", "accepted", "connection", "down", "ended",
     )  # fmt: skip
 
     def __init__(self, pool: HopPool, envelope: Envelope) -> None:
@@ -63,7 +63,8 @@ class Relay:
             answer(self._mail_refusal)
         elif connection is not None:
             self._answers.append((recipient, answer))
-            connection.submit(connection.engine.rcpt(rcpt_command(recipient, connection.extensions)), self._rcpt_answered)
+            command = rcpt_command(recipient, connection.extensions)
+            connection.submit(connection.engine.rcpt(command), self._rcpt_answered)
         else:
             self._waiting.append((recipient, answer))
             if len(self._waiting) == 1:
@@ -159,8 +160,8 @@ class Relay:
         self._pool.reset_and_release(connection)
         return True
 
-    def _resume(self, ready: Answer) -> None:
-        """Opens the transaction anew with the recipients that the next hop had accepted, then DATA, in one write."""
+    def _resume(self, ready: Answer, go_on: Callable[[], None]) -> None:
+        """Opens the transaction anew with the recipients that the next hop had accepted; `ready` hears of trouble."""
 
         def got_connection(got: HopConnection | Reply) -> None:
             if isinstance(got, Reply):
@@ -191,19 +192,22 @@ class Relay:
                     # What it took a moment ago it refuses now, perhaps for some only: the queue can sort that out.
                     ready(self.down or reply.NEXT_HOP_BUSY)
                 else:
-                    self.begin_data(ready)
+                    go_on()
 
             octets = self._opening(got, mail, self.accepted)
             got.submit(octets, *([answered] * len(self.accepted)), all_answered)
 
         self._suspended = False
+        connection, self.connection = self.connection, None
+        if connection is not None:  # it took the recipients that came after the pause
+            self._pool.reset_and_release(connection)
         self._pool.acquire(got_connection)
 
     def begin_data(self, ready: Answer) -> None:
         """Sends DATA; `ready` gets the 354, or the refusal (`down` is set when the connection was lost)."""
         connection = self.connection
         if self._suspended:
-            self._resume(ready)
+            self._resume(ready, lambda: self.begin_data(ready))
             return
         if connection is None or connection.trouble is not None:
             self.down = reply.NEXT_HOP_LOST if connection is None or connection.trouble is None else connection.trouble
@@ -216,8 +220,8 @@ class Relay:
                 return
             if connection.trouble is not None:
                 self.down = connection.trouble
-            elif answer.code != 354:
-                self._in_data = False
+            elif answer.code >= 400:
+                self._in_data = False  # a positive answer that is no 354 leaves it open what the server waits for
             ready(answer)
 
         connection.submit(connection.engine.data(), answered)
@@ -248,6 +252,9 @@ class Relay:
         self, views: Sequence[memoryview | bytes], size_bytes: int, done: Callable[[list[Reply]], None]
     ) -> None:
         """As `finish`, by one BDAT (RFC 3030 §3) and without `begin_data`: for BINARYMIME, whose octets are raw."""
+        if self._suspended:
+            self._resume(lambda trouble: done([trouble]), lambda: self.finish_binary(views, size_bytes, done))
+            return
         connection = self.connection
         if connection is None or connection.trouble is not None:
             self.down = connection.trouble if connection is not None else reply.NEXT_HOP_LOST

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import urlsplit
-
-from appliance.config.schema import HopTls, NextHop, Timeouts
 
 _DEFAULT_PORTS = {"smtp": 25, "smtps": 465, "lmtp": 24}
 
@@ -52,33 +49,6 @@ def parse_endpoint(url: str) -> Endpoint:
         raise ValueError(f"{url!r}: no host")
     if parts.path not in ("", "/"):
         raise ValueError(f"{url!r}: a path is for Unix sockets, written as lmtp:///path")
+    if parts.port == 0:
+        raise ValueError(f"{url!r}: port 0 is none")
     return Endpoint(parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS[parts.scheme])
-
-
-@dataclass(frozen=True, slots=True)
-class HopSettings:
-    """What opening a connection needs to know beside the endpoint."""
-
-    hostname: str
-    """Our name in EHLO."""
-    timeouts: Timeouts
-    tls: HopTls = HopTls.MAY
-    tls_name: str = ""
-    tls_fingerprints: tuple[str, ...] = ()
-    tls_ca: str = ""
-    username: str = ""
-    password_file: str = ""
-
-
-def settings_of(hop: NextHop, hostname: str, timeouts: Timeouts) -> HopSettings:
-    """The settings of a configured next hop."""
-    return HopSettings(
-        hostname=hostname,
-        timeouts=timeouts,
-        tls=hop.tls,
-        tls_name=hop.tls_name,
-        tls_fingerprints=tuple(hop.tls_fingerprints),
-        tls_ca=hop.tls_ca,
-        username=hop.username,
-        password_file=hop.password_file,
-    )

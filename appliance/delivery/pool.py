@@ -50,7 +50,8 @@ class HopPool:
     """All connections of one worker to one next hop. To be swept about once a second."""
 
     __slots__ = (
-        "_busy", "_chance", "_closing", "_hop", "_now", "_open", "_opening", "_servers", "_takes_binary", "_tasks", "_waiters", "name",
+        "_busy", "_chance", "_closing", "_hop", "_now", "_open", "_opening", "_servers", "_takes_binary",
+        "_tasks", "_waiters", "name",
     )  # fmt: skip
 
     def __init__(
@@ -117,6 +118,9 @@ class HopPool:
     def release(self, connection: HopConnection) -> None:
         """Gives back a connection on which no transaction is open; a broken or worn-out one is dropped."""
         self._busy.discard(connection)
+        if not connection.quiet:
+            # Answered before all was sent: the rest of that message must go nowhere.
+            connection.fail(reply.NEXT_HOP_BABBLE)
         if connection.trouble is not None:
             self._serve_waiters()
             return
@@ -129,12 +133,19 @@ class HopPool:
         if self._waiters:
             ready, _ = self._waiters.popleft()
             self._busy.add(connection)
-            ready(connection)
+            # Not from here: waiters that have gone would give it back, one inside the other.
+            asyncio.get_running_loop().call_soon(self._hand_over, connection, ready)
             return
         connection.idle_since_s = self._now()
         server = connection.server
         assert isinstance(server, Server)
         server.idle.append(connection)
+
+    def _hand_over(self, connection: HopConnection, ready: Ready) -> None:
+        if connection.trouble is None:
+            ready(connection)
+        else:
+            self.acquire(ready)
 
     def reset_and_release(self, connection: HopConnection) -> None:
         """Gives back a connection with an open transaction: RSET first (RFC 5321 §4.1.1.5)."""
@@ -192,6 +203,8 @@ class HopPool:
             server.idle.clear()
         for connection in list(self._busy):
             connection.fail(reply.SHUTTING_DOWN)
+        while self._waiters:
+            self._waiters.popleft()[0](reply.NEXT_HOP_DOWN)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -220,7 +233,8 @@ class HopPool:
         left = [server for server in self._servers if wanted(server)]
         if len(left) < 2:
             return left
-        drawn = [(server.preference, -(self._chance.random() ** (1.0 / (server.weight or 0.001))), server) for server in left]
+        draw = self._chance.random
+        drawn = [(server.preference, -(draw() ** (1.0 / (server.weight or 0.001))), server) for server in left]
         drawn.sort(key=lambda entry: entry[:2])
         return [server for _, _, server in drawn]
 
@@ -276,7 +290,7 @@ class HopPool:
         ready(connection)
 
     def _serve_waiters(self) -> None:
-        if self._waiters and len(self._busy) + self._opening < self._hop.connections:
+        while self._waiters and len(self._busy) + self._opening < self._hop.connections:
             ready, _ = self._waiters.popleft()
             self._start_opening(ready)
 

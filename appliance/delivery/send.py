@@ -89,12 +89,14 @@ async def _send_body(connection: HopConnection, envelope: Envelope, stored: Stor
         finals = [connection.expect() for _ in range(count)]
         connection.submit(head)
         await _send_octets(connection, stored)
+        connection.expect_final(())
         return await _all(connection, finals)
     (go_on,) = await _ask(connection, engine.data(), 1)
     if go_on.code != 354:
+        if go_on.code < 400:
+            connection.fail(reply.NEXT_HOP_BABBLE)  # a positive answer that is no 354 promises nothing
         if connection.trouble is None:
             await _ask(connection, engine.reset(), 1)
-        # A positive answer that is no 354 promises nothing.
         return [go_on if go_on.code >= 400 else reply.NEXT_HOP_BABBLE] * count
     await _send_octets(connection, stored)
     if connection.trouble is not None:

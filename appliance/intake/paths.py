@@ -177,7 +177,9 @@ class WirePath:
     """The body flows on while it comes in; its end is withheld until the verdict."""
 
     name = "wire"
-    __slots__ = ("_blocked", "_current", "_on_flow", "_opened", "_received", "_refusal", "_withhold", "draft", "kept", "relay")
+    __slots__ = (
+        "_blocked", "_current", "_on_flow", "_opened", "_received", "_refusal", "_withhold", "draft", "kept", "relay",
+    )  # fmt: skip
 
     def __init__(
         self, relay: Relay, kept: Kept, *, received: bytes, withhold_bytes: int, on_flow: Callable[[bool], None]
@@ -203,6 +205,8 @@ class WirePath:
         elif self._received:
             self._blocked = not self.relay.write([self._received], self._drained)
             self._received = b""
+        else:
+            self._blocked = False
         if not self._blocked or self._refusal is not None:
             self._pump()
         if not self._blocked or self._refusal is not None:

@@ -1,6 +1,6 @@
 """What is told of a transaction once it is decided: one event, one tracking row, the counters.
 
-On the hot path, so each fact is taken once and no text is made that nobody reads. Called by `intake.transaction`.
+On the hot path, so each fact is taken once and no text is made that nobody reads. Called by `intake.settlement`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from appliance.core.reply import Reply
 from appliance.core.verdict import Action
 
 if TYPE_CHECKING:
-    from appliance.intake.transaction import Transaction
+    from appliance.intake.settlement import Settlement
 
 
-def report(transaction: Transaction, answer: Reply) -> None:
+def report(transaction: Settlement, answer: Reply) -> None:
     """`answer` is the final reply, before the transaction's id is put into it."""
     site, client, envelope, verdict = transaction.site, transaction.client, transaction.envelope, transaction.verdict
     now_s = site.clock()
@@ -59,7 +59,7 @@ def report(transaction: Transaction, answer: Reply) -> None:
         ))  # fmt: skip
 
 
-def _action(transaction: Transaction, answer: Reply) -> str:
+def _action(transaction: Settlement, answer: Reply) -> str:
     """What became of the message, whoever decided it: policy, a limit, or the next hop."""
     if answer.code < 300:
         return "hold" if transaction.verdict.action is Action.HOLD else "accept"

@@ -41,8 +41,8 @@ class Session(asyncio.BufferedProtocol):
     """One client on port 25. Owned by its `Listener` from connection to loss."""
 
     __slots__ = (
-        "_began_s", "_buffer", "_counted", "_early", "_engine", "_filled", "_leaving", "_messages", "_normaliser", "_peer_ip",
-        "_proxy", "_stops", "_transaction", "_transport", "client", "deadline_s", "key", "listener", "site",
+        "_began_s", "_buffer", "_counted", "_early", "_engine", "_filled", "_leaving", "_messages", "_normaliser",
+        "_peer_ip", "_proxy", "_stops", "_transaction", "_transport", "client", "deadline_s", "key", "listener", "site",
     )  # fmt: skip
 
     def __init__(self, listener: Listener) -> None:
@@ -102,9 +102,7 @@ class Session(asyncio.BufferedProtocol):
             refusal = reply.SHUTTING_DOWN
         elif counts.sessions() >= limits.sessions:
             refusal = reply.TOO_MANY_SESSIONS
-        elif counts.sessions_of(self.key) >= (limits.sessions_per_net64 if is_net64 else limits.sessions_per_address):
-            refusal = reply.TOO_MANY_FROM_YOU
-        elif counts.rate(NEW_SESSIONS, self.key, now_s) >= limits.sessions_per_minute:
+        elif counts.sessions_of(self.key) >= (limits.sessions_per_net64 if is_net64 else limits.sessions_per_address) or counts.rate(NEW_SESSIONS, self.key, now_s) >= limits.sessions_per_minute:
             refusal = reply.TOO_MANY_FROM_YOU
         counts.opened(self.key, now_s)
         self._counted = True

@@ -242,7 +242,6 @@ class SmtpServer(SmtpInput):
 
     def _finish_body(self, bare_newlines: bool) -> None:
         self._data = self._chunks = self._body = None
-        self.accepted_recipients = 0
         self.state = _READY
         self._answered(_OTHER, self._handler.on_body_end(bare_newlines=bare_newlines))
 
