@@ -23,7 +23,8 @@ class PrintingHandler:
         subject = _SUBJECT.search(header)
         shown = subject[1].decode("utf-8", "replace") if subject else "(none)"
         recipients = ", ".join(envelope.rcpt_tos)
-        print(f"[sink] {envelope.mail_from or '<>'} -> {recipients}, {len(content)} bytes, subject: {shown!r}", flush=True)
+        sender = envelope.mail_from or "<>"
+        print(f"[sink] {sender} -> {recipients}, {len(content)} bytes, subject: {shown!r}", flush=True)
         return "250 2.0.0 Printed"
 
 

@@ -121,7 +121,7 @@ class Worker:
         return 0
 
     async def _stopped(self) -> None:
-        """Until a signal comes; a worker that only tends a leftover spool ends when that is empty, and takes it away."""
+        """Until a signal comes; one that only tends a leftover spool ends when that is empty, and takes it away."""
         while not self._sockets and not self._stop.is_set():
             if not len(self._lasting.queue):
                 self._events.event("leftover_spool_empty", {"worker": self._number})
@@ -205,6 +205,8 @@ class Worker:
             for rooms in (self._rooms, *self._retired):
                 for pool in rooms.pools.values():
                     pool.sweep(now_s)
+            if self._retired:
+                await self._close_unused()
 
     async def _drain(self) -> None:
         """Stops accepting, lets transactions end, cuts what is open after the drain time."""
@@ -253,12 +255,9 @@ class Worker:
     def _retire(self, old: Rooms) -> None:
         """Sessions that began with `old` go on with it; it is closed when the last of them is gone."""
         self._retired.append(old)
-        task = asyncio.create_task(self._close_when_unused(old))
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
 
-    async def _close_when_unused(self, old: Rooms) -> None:
-        while any(session.site is old.site for listener in self._listeners for session in listener.sessions):
-            await asyncio.sleep(SWEEP_S)
-        self._retired.remove(old)
-        await old.close(0.0)
+    async def _close_unused(self) -> None:
+        in_use = {id(session.site) for listener in self._listeners for session in listener.sessions}
+        for old in [rooms for rooms in self._retired if id(rooms.site) not in in_use]:
+            self._retired.remove(old)
+            await old.close(0.0)

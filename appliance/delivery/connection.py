@@ -33,7 +33,8 @@ class HopConnection(asyncio.Protocol):
 
     __slots__ = (
         "_drained", "_expected", "_fd", "_final_timeout_s", "_held", "_now", "_reply_timeout_s", "_transport",
-        "deadline_s", "endpoint", "engine", "idle_since_s", "lmtp", "on_lost", "server", "tls", "transactions", "trouble",
+        "deadline_s", "endpoint", "engine", "idle_since_s", "lmtp", "on_lost", "server", "tls", "transactions",
+        "trouble",
     )  # fmt: skip
 
     def __init__(

@@ -29,7 +29,7 @@ class BufferPool:
         return self.owned_bytes >= self._budget_bytes
 
     def adopt_scratch(self) -> bytearray:
-        """The scratch buffer becomes the caller's, with what is in it; the pool takes another one for scratch."""
+        """The scratch buffer becomes the caller's, with what is in it; another one takes its place."""
         taken = self.scratch
         self.scratch = self._free.pop() if self._free else bytearray(BUFFER_BYTES)
         self.scratch_view = memoryview(self.scratch)
@@ -37,7 +37,7 @@ class BufferPool:
         return taken
 
     def take(self) -> bytearray:
-        """A buffer that is the caller's until it gives it back. Over budget, too: check `exhausted` before a message."""
+        """A buffer that is the caller's until it gives it back. Check `exhausted` before a message."""
         self.owned_bytes += BUFFER_BYTES
         return self._free.pop() if self._free else bytearray(BUFFER_BYTES)
 

@@ -13,6 +13,7 @@ from appliance.config.schema import Config, Listen
 from appliance.core.reply import Reply
 from appliance.intake.session import Session
 from appliance.intake.site import Site
+from appliance.intake.socket_session import SocketSession
 
 
 def greeting_of(config: Config) -> Reply:
@@ -50,7 +51,7 @@ class Listener:
         self.name = listen.name
         self.proxy_protocol = listen.proxy_protocol
         self.site = site
-        self.sessions: set[Session] = set()
+        self.sessions: set[SocketSession] = set()
         self.now_s = now_s
         self.draining = False
         self._tasks: set[asyncio.Task[None]] = set()

@@ -41,6 +41,9 @@ class BodyPath(Protocol):
     def own(self, buffer: bytearray) -> None:
         """The buffer that `secure` asked for is the path's now; the door goes on filling its free end."""
 
+    def keeps(self, buffer: bytearray) -> bool:
+        """Whether `buffer` was given by `own` and not given back yet."""
+
     def drop(self) -> None:
         """Lets go of everything; the next hop gets no message. Idempotent."""
 
@@ -88,8 +91,11 @@ class Kept:
         self._secured = len(views)
 
     def own(self, buffer: bytearray) -> None:
-        if not any(buffer is owned for owned in self._buffers):
+        if not self.keeps(buffer):
             self._buffers.append(buffer)
+
+    def keeps(self, buffer: bytearray) -> bool:
+        return any(buffer is owned for owned in self._buffers)
 
     def cut_front(self, octets: int) -> list[memoryview | bytes]:
         """Removes the first `octets` and returns their views, still kept alive by the buffers."""
@@ -149,6 +155,9 @@ class RamPath:
 
     def own(self, buffer: bytearray) -> None:
         self.kept.own(buffer)
+
+    def keeps(self, buffer: bytearray) -> bool:
+        return self.kept.keeps(buffer)
 
     def deliver(self, received: bytes, *, binary: bool, done: Finals) -> None:
         """Sends the message to the next hop; `done` gets the replies. `relay.down` is set if it was lost on the way."""
@@ -257,6 +266,9 @@ class WirePath:
         if not self._blocked:
             self.kept.recycle(buffer)
 
+    def keeps(self, buffer: bytearray) -> bool:
+        return self.kept.keeps(buffer)
+
     def deliver(self, done: Finals) -> None:
         """Lets the withheld end go; `done` gets the replies."""
         if self._refusal is not None:
@@ -307,6 +319,9 @@ class SpoolPath:
 
     def own(self, buffer: bytearray) -> None:
         raise RuntimeError("the spool keeps no views")
+
+    def keeps(self, buffer: bytearray) -> bool:
+        return False
 
     def drop(self) -> None:
         draft, self.draft = self.draft, None

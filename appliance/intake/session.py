@@ -1,314 +1,40 @@
-"""The door on port 25: a socket, the server engine and one transaction at a time.
+"""The session on port 25: what the engine asks is answered here, one transaction at a time.
 
-A `BufferedProtocol`: the kernel writes into the worker's scratch buffer, the engine and the transaction see views of
-it, and only a body that must be kept takes the buffer over. There is no task, no future and no timer per session;
-one sweep a second looks at the deadlines. AUTH is not offered here (RFC 4954 is for submission).
+AUTH is not offered (RFC 4954 is for submission). STARTTLS and XCLIENT make a new beginning. The socket is
+`intake.socket_session`'s; `intake.submission` builds its doors on this one.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import ssl
-from typing import TYPE_CHECKING, cast
 
 from appliance.config.schema import BareNewline
 from appliance.core import reply
-from appliance.core.envelope import Client
 from appliance.core.reply import Reply
-from appliance.intake.buffers import BUFFER_BYTES
 from appliance.intake.secured import secured
-from appliance.intake.shared_counts import NEW_SESSIONS, key_of
-from appliance.intake.site import Site
+from appliance.intake.socket_session import SocketSession
 from appliance.intake.transaction import Transaction
 from appliance.wire.data_stream import Normaliser
 from appliance.wire.parameters import MailCommand, RcptCommand
-from appliance.wire.proxy_protocol import BadProxyHeader, ProxyHeader
 from appliance.wire.smtp_server import SmtpServer, State
 from appliance.wire.xclient import parse_xclient
 
-if TYPE_CHECKING:
-    from appliance.intake.listener import Listener
 
-_log = logging.getLogger(__name__)
+class Session(SocketSession):
+    """One client on port 25."""
 
-_MIN_ROOM_BYTES = 8 << 10  # a buffer with less room left is not filled further
-_LINGER_S = 5.0
-_ENGINE_WAITS, _WRITE_FULL = 4, 8  # further reasons not to read, beside the transaction's
+    __slots__ = ()
 
-
-class Session(asyncio.BufferedProtocol):
-    """One client on port 25. Owned by its `Listener` from connection to loss."""
-
-    __slots__ = (
-        "_began_s", "_buffer", "_counted", "_early", "_engine", "_filled", "_leaving", "_messages", "_normaliser",
-        "_peer_ip", "_proxy", "_stops", "_transaction", "_transport", "client", "deadline_s", "key", "listener", "site",
-    )  # fmt: skip
-
-    def __init__(self, listener: Listener) -> None:
-        self.listener = listener
-        self.site: Site = listener.site()
+    def _make_engine(self) -> SmtpServer:
         limits = self.site.config.limits
-        self._engine = SmtpServer(
+        return SmtpServer(
             self,
             command_limit=limits.command_line,
             errors_limit=limits.errors_per_session,
             size_limit=limits.message_size,
             passes_bare_newlines=self.site.config.delivery.bare_newline is BareNewline.NORMALISE,
         )
-        self._transport: asyncio.Transport | None = None
-        self._leaving: asyncio.Transport | None = None  # what `close` said goodbye to
-        self._transaction: Transaction | None = None
-        self._buffer: bytearray | None = None  # a buffer that a transaction owns and we still fill
-        self._filled = 0
-        self._stops = 0
-        self._messages = 0
-        self._normaliser: Normaliser | None = None
-        self._proxy: ProxyHeader | None = None
-        self._counted = False
-        self._early: bytearray | None = None
-        self._began_s = 0.0
-        self._peer_ip = ""
-        self.deadline_s = 0.0
-        self.key = b""
-        self.client = Client("")
-
-    # -- the connection
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
-        self._transport = transport
-        peer = transport.get_extra_info("peername")
-        ip, port = (peer[0], peer[1]) if isinstance(peer, tuple) else ("127.0.0.1", 0)
-        if ip.startswith("::ffff:"):
-            ip = ip[7:]
-        self._peer_ip = ip
-        self.client = Client(ip, port, listener=self.listener.name, kind="MTA")
-        self.listener.sessions.add(self)
-        self._rearm()
-        if self.listener.proxy_protocol and self.site.access.may_proxy(ip):
-            self._proxy = ProxyHeader()
-        else:
-            self._admit()
-
-    def _admit(self) -> None:
-        """Counts the session and greets it, or says why it may not stay."""
-        site, limits = self.site, self.site.config.limits
-        self.key, is_net64 = key_of(self.client.ip)
-        now_s = site.clock()
-        counts = site.counts
-        refusal: Reply | None = None
-        if self.listener.draining:
-            refusal = reply.SHUTTING_DOWN
-        elif counts.sessions() >= limits.sessions:
-            refusal = reply.TOO_MANY_SESSIONS
-        elif counts.sessions_of(self.key) >= (limits.sessions_per_net64 if is_net64 else limits.sessions_per_address) or counts.rate(NEW_SESSIONS, self.key, now_s) >= limits.sessions_per_minute:
-            refusal = reply.TOO_MANY_FROM_YOU
-        counts.opened(self.key, now_s)
-        self._counted = True
-        site.counters.sessions_total += 1
-        site.counters.sessions_open += 1
-        if refusal is not None:
-            site.counters.refusals[refusal.code] += 1
-            site.events.event("session_refused", {"client": self.client.ip, "reply": refusal.text})
-        self._engine.greet(refusal or self.listener.greeting)
-        self._flush()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._transport = None
-        self.listener.sessions.discard(self)
-        self._end_transaction()
-        if self._counted:
-            self._counted = False
-            self.site.counts.closed(self.key)
-            self.site.counters.sessions_open -= 1
-
-    def eof_received(self) -> bool:
-        return False
-
-    def pause_writing(self) -> None:
-        # A client that does not read its replies is not read from either.
-        self._stop(_WRITE_FULL)
-
-    def resume_writing(self) -> None:
-        self._go(_WRITE_FULL)
-
-    # -- reading
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        if self._buffer is not None:
-            if BUFFER_BYTES - self._filled >= _MIN_ROOM_BYTES:
-                return memoryview(self._buffer)[self._filled :]
-            self._buffer = None
-        return self.site.buffers.scratch_view
-
-    def buffer_updated(self, nbytes: int) -> None:
-        buffer = self._buffer
-        if buffer is None:
-            buffer, start = self.site.buffers.scratch, 0
-        else:
-            start = self._filled
-        stop = start + nbytes
-        if self._proxy is not None:
-            self._feed_proxy(self._proxy, memoryview(buffer)[start:stop])
-            return
-        engine = self._engine
-        if engine.state is State.UPGRADING:
-            # Already decrypted, but `start_tls` has not returned yet: clear text cannot come here, reading was paused.
-            self._early = (self._early or bytearray()) + buffer[start:stop]
-            return
-        try:
-            engine.receive(buffer, start, stop)
-        except Exception as error:  # noqa: BLE001 - the one place where the unexpected becomes 451
-            self._fail(error)
-            return
-        self._rearm()
-        transaction = self._transaction
-        if transaction is not None and transaction.secure():
-            if self._buffer is None:
-                self._buffer = self.site.buffers.adopt_scratch()
-            transaction.own(self._buffer)
-        if transaction is None or transaction.over:
-            self._buffer = None
-        elif self._buffer is not None:
-            self._filled = stop
-        self._flush()
-
-    def _fail(self, error: Exception) -> None:
-        """A defect of ours: told to the log and, as 451, to the client, who may come again; nobody else notices."""
-        _log.error("event=session_failed client=%s", self.client.ip, exc_info=error)
-        self._engine.close(reply.LOCAL_ERROR)
-        self._flush()
-
-    def _feed_proxy(self, header: ProxyHeader, view: memoryview) -> None:
-        """Takes the PROXY header; what comes behind it in the same read is the session's first input."""
-        try:
-            if not header.feed(view):
-                return
-        except BadProxyHeader as error:
-            self.site.events.event("proxy_refused", {"client": self.client.ip, "reason": str(error)})
-            self.close()
-            return
-        self._proxy = None
-        if header.source is not None:
-            self.client.ip, self.client.port = header.source.ip, header.source.port
-        self._admit()
-        if header.rest:
-            self._engine.receive(bytearray(header.rest), 0, len(header.rest))
-            self._flush()
-
-    def _flush(self) -> None:
-        """Sends what is due, and lets go of a transaction that is over."""
-        transport, engine = self._transport, self._engine
-        if self._transaction is not None and self._transaction.over:
-            self._transaction = None
-            self._buffer = None
-        if transport is None:
-            return
-        output = engine.take_output()
-        if output:
-            transport.write(output)
-        if engine.state is State.CLOSED and not engine.pending:
-            self.close(linger=not output.endswith(reply.BYE.raw))
-        elif engine.waiting:
-            self._stop(_ENGINE_WAITS)
-
-    def close(self, *, linger: bool = False) -> None:
-        """Closes behind what is being sent. The transaction ends with the connection's loss.
-
-        A client that is in the middle of sending would lose our last words by a reset; with `linger` it is heard out
-        for a moment. One that does not even read is cut off by the sweep.
-        """
-        transport, self._transport = self._transport, None
-        if transport is None:
-            return
-        self._leaving = transport
-        self.deadline_s = self.listener.now_s + _LINGER_S
-        if linger and transport.can_write_eof():
-            transport.write_eof()
-            if self._stops:
-                transport.resume_reading()
-        else:
-            transport.close()
-
-    def _stop(self, reason: int) -> None:
-        if not self._stops and self._transport is not None:
-            self._transport.pause_reading()
-        self._stops |= reason
-
-    def _go(self, reason: int) -> None:
-        if not self._stops & reason:
-            return
-        self._stops &= ~reason
-        if not self._stops and self._transport is not None:
-            self._rearm()
-            self._transport.resume_reading()
-
-    # -- time
-
-    def _rearm(self) -> None:
-        if self._leaving is not None:
-            return
-        timeouts = self.site.config.timeouts
-        self.deadline_s = self.listener.now_s + (timeouts.data if self._engine.in_body else timeouts.command)
-
-    def expire(self, now_s: float) -> None:
-        """Called by the sweep, `now_s` monotonic: ends a session whose client is silent or holds up others."""
-        transaction, timeouts = self._transaction, self.site.config.timeouts
-        if self._leaving is not None:
-            if now_s > self.deadline_s:
-                self._leaving.abort()
-            return
-        if self._engine.pending or self._stops & ~_WRITE_FULL:
-            return  # it is not the client who is slow
-        held_s = now_s - self._began_s
-        if transaction is not None and held_s > timeouts.hop_held and transaction.let_go():
-            self._began_s = now_s
-        if now_s > self.deadline_s or (transaction is not None and held_s > timeouts.message):
-            self.site.events.event("timeout", {"client": self.client.ip, "in_body": self._engine.in_body})
-            self._engine.close(reply.TIMEOUT)
-            self._flush()
-            self.close()
-
-    def drain(self) -> None:
-        """The worker is to end: an idle session is told so now, one in a transaction when it is over."""
-        if self._transaction is None and not self._engine.pending:
-            self._engine.close(reply.SHUTTING_DOWN)
-            self._flush()
-
-    def cut(self) -> None:
-        """The time for draining is over."""
-        self._engine.close(reply.SHUTTING_DOWN)
-        self._flush()
-        self.close()
-
-    # -- the transaction's door
-
-    def answer(self, answer: Reply) -> None:
-        """See `Door.answer`."""
-        engine = self._engine
-        try:
-            engine.answer(answer)
-            engine.resume()
-        except Exception as error:  # noqa: BLE001 - as above
-            self._fail(error)
-            return
-        transaction = self._transaction
-        if transaction is not None and not transaction.over:
-            transaction.secure()  # views of input that had waited keep that input alive themselves
-        if self.listener.draining and (transaction is None or transaction.over):
-            engine.close(reply.SHUTTING_DOWN)
-        self._flush()
-        if not engine.waiting:
-            self._go(_ENGINE_WAITS)
-        self._rearm()
-
-    def flow(self, reason: int, *, flows: bool) -> None:
-        """See `Door.flow`."""
-        if flows:
-            self._go(reason)
-        else:
-            self._stop(reason)
 
     # -- what the engine asks
 
@@ -416,8 +142,3 @@ class Session(asyncio.BufferedProtocol):
             if self._transaction is not None:
                 self._transaction.secure()
             self._flush()
-
-    def _end_transaction(self) -> None:
-        transaction, self._transaction = self._transaction, None
-        if transaction is not None:
-            transaction.abort()

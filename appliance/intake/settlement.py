@@ -45,9 +45,9 @@ class Settlement:
     """What a transaction knows, and its end. `over` is set with the final reply, or by `abort`."""
 
     __slots__ = (
-        "_asked", "_finding", "_headed", "_header", "_lines", "_path", "_received", "_relay", "_scan", "_settling", "_spooling",
-        "began_s", "client", "door", "envelope", "id", "key", "over", "path_name", "refusal", "route", "site",
-        "size_bytes", "verdict",
+        "_asked", "_finding", "_headed", "_header", "_lines", "_path", "_received", "_relay", "_scan", "_settling",
+        "_spooling", "began_s", "client", "door", "envelope", "id", "key", "over", "path_name", "refusal", "route",
+        "site", "size_bytes", "verdict",
     )  # fmt: skip
 
     def __init__(self, site: Site, client: Client, door: Door, key: bytes) -> None:
@@ -262,6 +262,7 @@ class Settlement:
         path.drop()
         self._go_to_spool()
         if spool_path.trouble is not None:
+            spool_path.drop()
             raise spool_path.trouble
         self.path_name = spool_path.name
         return spool_path

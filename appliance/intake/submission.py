@@ -103,8 +103,10 @@ class SubmissionSession(Session):
 
     def __init__(self, listener: SubmissionListener) -> None:
         super().__init__(listener)
-        self._engine = SubmissionServer(self, self.site.config)
         self._dialogue: AuthDialogue | None = None
+
+    def _make_engine(self) -> SubmissionServer:
+        return SubmissionServer(self, self.site.config)
 
     # -- the connection
 

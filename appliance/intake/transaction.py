@@ -279,6 +279,10 @@ class Transaction(Settlement):
         assert self._path is not None
         self._path.own(buffer)
 
+    def keeps(self, buffer: bytearray) -> bool:
+        """Whether `buffer`, handed over by `own`, is still the transaction's, so that the door may fill its free end."""
+        return self._path is not None and self._path.keeps(buffer)
+
     def _scan_drained(self) -> None:
         self.door.flow(FLOW_SCAN, flows=True)
 
