@@ -88,12 +88,12 @@ class HopConnection(asyncio.Protocol):
         self._expected.extend(answers)
         self.deadline_s = self._now() + self._final_timeout_s
 
-    def write_views(self, views: Sequence[memoryview | bytes], on_drained: Callable[[], None]) -> bool:
+    def write_views(self, views: Sequence[memoryview | bytes | bytearray], on_drained: Callable[[], None]) -> bool:
         """Sends octets of a body. True: the views are free again. False: they are ours until `on_drained`."""
         transport = self._transport
         if self.trouble is not None or transport is None:
             return True
-        rest: Sequence[memoryview | bytes] = views
+        rest: Sequence[memoryview | bytes | bytearray] = views
         if self._fd >= 0 and not transport.get_write_buffer_size():
             rest = self._write_now(views)
             if not rest:
@@ -111,7 +111,7 @@ class HopConnection(asyncio.Protocol):
             return True
         return False
 
-    def _write_now(self, views: Sequence[memoryview | bytes]) -> Sequence[memoryview | bytes]:
+    def _write_now(self, views: Sequence[memoryview | bytes | bytearray]) -> Sequence[memoryview | bytes | bytearray]:
         try:
             written = os.writev(self._fd, views[:512]) if len(views) > 1 else os.write(self._fd, views[0])
         except BlockingIOError:
@@ -126,7 +126,7 @@ class HopConnection(asyncio.Protocol):
             written -= size
         return ()
 
-    def _write_later(self, rest: Sequence[memoryview | bytes]) -> None:
+    def _write_later(self, rest: Sequence[memoryview | bytes | bytearray]) -> None:
         assert self._transport is not None
         for view in rest:
             self._transport.write(view)

@@ -226,14 +226,14 @@ class Relay:
 
         connection.submit(connection.engine.data(), answered)
 
-    def write(self, views: Sequence[memoryview | bytes], on_drained: Callable[[], None]) -> bool:
+    def write(self, views: Sequence[memoryview | bytes | bytearray], on_drained: Callable[[], None]) -> bool:
         """Sends views; True: all are in the kernel. False: they stay the relay's until `on_drained` is called."""
         connection = self.connection
         if connection is None or connection.trouble is not None:
             return True  # the loss shows itself in the final reply
         return connection.write_views(views, on_drained)
 
-    def finish(self, views: Sequence[memoryview | bytes], done: Callable[[list[Reply]], None]) -> None:
+    def finish(self, views: Sequence[memoryview | bytes | bytearray], done: Callable[[list[Reply]], None]) -> None:
         """Sends the last views and the final dot; `done` gets one reply, or with LMTP one per accepted recipient.
 
         The views must stay as they are until `done` is called.
@@ -249,7 +249,7 @@ class Relay:
         connection.write_views([*views, dot], _nothing)
 
     def finish_binary(
-        self, views: Sequence[memoryview | bytes], size_bytes: int, done: Callable[[list[Reply]], None]
+        self, views: Sequence[memoryview | bytes | bytearray], size_bytes: int, done: Callable[[list[Reply]], None]
     ) -> None:
         """As `finish`, by one BDAT (RFC 3030 §3) and without `begin_data`: for BINARYMIME, whose octets are raw."""
         if self._suspended:

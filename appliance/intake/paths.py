@@ -23,8 +23,11 @@ from appliance.spool.draft import Draft
 COPY_LIMIT_BYTES = 16 << 10
 _CRUMBS, _CRUMB_BYTES = 16, 512
 """More views than this that are shorter than that on average are joined."""
+_CRUMB_READ_BYTES = 512
+"""What comes in reads of fewer octets is joined, too."""
+_JOINED_BYTES = 64 << 10
 
-Views = Sequence[memoryview | bytes]
+Views = Sequence[memoryview | bytes | bytearray]
 Finals = Callable[[list[Reply]], None]
 Settled = Callable[[GatewayError | None], None]
 
@@ -51,14 +54,15 @@ class BodyPath(Protocol):
 class Kept:
     """Octets held in memory: receive buffers by reference, or copies where they are few."""
 
-    __slots__ = ("_buffers", "_counters", "_pool", "_secured", "size_bytes", "views")
+    __slots__ = ("_buffers", "_counters", "_joined", "_pool", "_secured", "size_bytes", "views")
 
     def __init__(self, pool: BufferPool, counters: Counters) -> None:
         self._pool = pool
         self._counters = counters
         self._buffers: list[bytearray] = []
+        self._joined = bytearray()  # crumbs; the last of `views` while it grows
         self._secured = 0
-        self.views: list[memoryview | bytes] = []
+        self.views: list[memoryview | bytes | bytearray] = []
         self.size_bytes = 0
 
     def add(self, view: memoryview) -> None:
@@ -70,17 +74,27 @@ class Kept:
         fresh = len(views) - self._secured
         if not fresh:
             return False
-        if fresh > _CRUMBS and sum(map(len, views[self._secured :])) < fresh * _CRUMB_BYTES:
-            # Chunks of a few octets: a view costs more than what it shows, and ties up a buffer of commands.
-            views[self._secured :] = [b"".join(views[self._secured :])]
-            self._counters.body_copies += 1
-            self._secured = len(views)
+        if sum(map(len, views[self._secured :])) < max(fresh * _CRUMB_BYTES * (fresh > _CRUMBS), _CRUMB_READ_BYTES):
+            self._join_crumbs()
             return not may_copy
         if may_copy and self.size_bytes <= COPY_LIMIT_BYTES:
             self.copy_fresh()
             return False
         self._secured = len(views)
         return True
+
+    def _join_crumbs(self) -> None:
+        """A few octets a read or a chunk: a view would cost more than what it shows, and tie up a buffer."""
+        views = self.views
+        crumbs = b"".join(views[self._secured :])
+        del views[self._secured :]
+        self._counters.body_copies += 1
+        if views and views[-1] is self._joined and len(self._joined) < _JOINED_BYTES:
+            self._joined += crumbs
+        else:
+            self._joined = bytearray(crumbs)
+            views.append(self._joined)
+        self._secured = len(views)
 
     def copy_fresh(self) -> None:
         """Makes copies of what lies in the door's buffer."""
@@ -97,9 +111,9 @@ class Kept:
     def keeps(self, buffer: bytearray) -> bool:
         return any(buffer is owned for owned in self._buffers)
 
-    def cut_front(self, octets: int) -> list[memoryview | bytes]:
+    def cut_front(self, octets: int) -> list[memoryview | bytes | bytearray]:
         """Removes the first `octets` and returns their views, still kept alive by the buffers."""
-        taken: list[memoryview | bytes] = []
+        taken: list[memoryview | bytes | bytearray] = []
         views = self.views
         place = 0
         while octets:
@@ -303,7 +317,7 @@ class SpoolPath:
         self.trouble: GatewayError | None = None
         self._write(received)
 
-    def _write(self, octets: memoryview | bytes) -> None:
+    def _write(self, octets: memoryview | bytes | bytearray) -> None:
         if self.draft is None or self.trouble is not None:
             return
         try:
@@ -311,7 +325,7 @@ class SpoolPath:
         except GatewayError as error:
             self.trouble = error
 
-    def take(self, view: memoryview | bytes) -> None:
+    def take(self, view: memoryview | bytes | bytearray) -> None:
         self._write(view)
 
     def secure(self) -> bool:

@@ -162,7 +162,8 @@ class SocketSession(asyncio.BufferedProtocol):
         except Exception as error:  # noqa: BLE001 - the one place where the unexpected becomes 451
             self._fail(error)
             return
-        self._rearm()
+        if not engine.in_command:
+            self._rearm()  # a command that trickles in has the time of one
         transaction = self._transaction
         if transaction is not None and transaction.secure():
             if self._buffer is None:

@@ -280,7 +280,7 @@ class Transaction(Settlement):
         self._path.own(buffer)
 
     def keeps(self, buffer: bytearray) -> bool:
-        """Whether `buffer`, handed over by `own`, is still the transaction's, so that the door may fill its free end."""
+        """Whether `buffer`, handed over by `own`, is still ours, so that the door may fill its free end."""
         return self._path is not None and self._path.keeps(buffer)
 
     def _scan_drained(self) -> None:

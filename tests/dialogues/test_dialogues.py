@@ -90,7 +90,9 @@ def cases() -> list[object]:
         only = parse(path.read_text()).only
         for door in DOORS:
             if only in ("", door):
-                found += [pytest.param(path, door, way, id=f"{path.stem}-{door}-{way}") for way in ("whole", "bytewise")]
+                found += [
+                    pytest.param(path, door, way, id=f"{path.stem}-{door}-{way}") for way in ("whole", "bytewise")
+                ]
     return found
 
 

@@ -18,7 +18,8 @@ from tests.fuzz.recording import Owner
 _EXAMPLES = int(os.environ.get("MAILWEIR_FUZZ_EXAMPLES", "150"))
 _LINES = [
     b"EHLO client.test", b"HELO client.test", b"EHLO", b"EHLO \xff", b"MAIL FROM:<a@b.test>",
-    b"MAIL FROM:<late@b.test>", b"MAIL FROM:<no@b.test>", b"MAIL FROM:<lateno@b.test>", b"MAIL FROM:<>", b"MAIL FROM:<a@b.test> BODY=BINARYMIME",
+    b"MAIL FROM:<late@b.test>",
+    b"MAIL FROM:<no@b.test>", b"MAIL FROM:<lateno@b.test>", b"MAIL FROM:<>", b"MAIL FROM:<a@b.test> BODY=BINARYMIME",
     b"MAIL FROM:<a@b.test> SMTPUTF8", b"MAIL FROM:a", b"rcpt to:<yes@x.test>", b"RCPT TO:<late@x.test>",
     b"RCPT TO:<lateno@x.test>", b"RCPT TO:<no@x.test>", b"RCPT TO:<soon@x.test>", b"RCPT TO:<\xc3\xa4@x.test>",
     b"RCPT TO:<>", b"RCPT", b"DATA", b"DATA now", b"BDAT 5", b"BDAT 0", b"BDAT 0 LAST", b"BDAT 12 LAST", b"BDAT -1",

@@ -1,4 +1,4 @@
-"""A raw SMTP client for dialogues: it says exactly what it is told, in as many packets as it is told, and believes nothing.
+"""A raw SMTP client for dialogues: it says exactly what it is told, in as many packets as it is told.
 
 Unlike `smtplib` it repairs and refuses nothing. Used by the dialogue and system tests.
 """
@@ -37,7 +37,9 @@ class Answer(NamedTuple):
 class Client:
     """One connection. `with Client(port) as client:` reads the greeting and leaves by closing the socket."""
 
-    def __init__(self, port: int, *, host: str = "127.0.0.1", source: str = "", tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, port: int, *, host: str = "127.0.0.1", source: str = "", tls: ssl.SSLContext | None = None
+    ) -> None:
         self.socket: socket.socket = socket.create_connection(
             (host, port), timeout=TIMEOUT_S, source_address=(source, 0) if source else None
         )
@@ -51,7 +53,9 @@ class Client:
         self.greeting = self.answer()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -60,7 +64,7 @@ class Client:
     # -- octets
 
     def send(self, octets: bytes, *, bytewise: bool = False) -> None:
-        """Sends octets as they are, if wished one a packet. A connection that the server closed meanwhile is no error."""
+        """Sends octets as they are, if wished one a packet. That the server has closed meanwhile is no error."""
         try:
             if not bytewise:
                 self.socket.sendall(octets)

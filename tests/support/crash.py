@@ -17,6 +17,9 @@ from tests.support.crash_load import Sender
 from tests.support.crash_sink import MOODS, UP, Sink
 
 SENDERS = 24
+KILLED_AFTER_STEPS = 150
+KILLED_AFTER_STEPS_IN_A_LONG_RUN = 30
+LONG_RUN_KILLS = 1_000
 STANDSTILL_S = 60.0
 """No progress at all for so long, whatever was killed: the test has failed."""
 DRAIN_S = 120.0
@@ -68,9 +71,10 @@ class CrashRun:
             assert await gateway.stop() == 0, gateway.errors()
 
     async def _kill(self, kills: int, *, whole: bool) -> None:
+        most = KILLED_AFTER_STEPS if kills < LONG_RUN_KILLS else KILLED_AFTER_STEPS_IN_A_LONG_RUN
         while self.kills < kills:
             async with asyncio.timeout(STANDSTILL_S):
-                await self.ledger.steps(self._chance.randrange(1, 150))
+                await self.ledger.steps(self._chance.randrange(1, most))
             # Anywhere between two steps.
             await asyncio.sleep(self._chance.random() * 0.01)
             if whole:
@@ -99,5 +103,5 @@ class CrashRun:
     def report(self) -> str:
         facts = {"kills": self.kills, "messages": self.ledger.sent, "seed": self.seed}
         facts |= dict(sorted(self.ledger.counts.items()))
-        facts |= {name: count for name, count in sorted(self.gateway.events().items())}
+        facts |= dict(sorted(self.gateway.events().items()))
         return ", ".join(f"{name} {count}" for name, count in facts.items())

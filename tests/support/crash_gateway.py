@@ -1,4 +1,4 @@
-"""A gateway as processes of its own, to be killed: supervisor and workers, in a process group that nobody else is in."""
+"""A gateway as processes that are to be killed: supervisor and workers, in a process group that nobody else is in."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -17,6 +16,7 @@ from typing import Any
 
 from appliance.control.client import ask_async
 from appliance.control.protocol import ControlError, worker_socket
+from tests.support.conditions import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 _CONFIGURATION = """\
@@ -71,33 +71,36 @@ retry = ["300ms"]
 destinations = 20
 
 [spool]
-segment = "8MiB"
+segment = "1MiB"
 keep_free = "1MiB"
 
 [tracking]
-enabled = false
+enabled = {tracking}
 
 [metrics]
 address = ""
 
 [log]
 to = "{folder}/events.log"
+level = "{log_level}"
 {more}
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 class Gateway:
     """Runs from `start` to `stop`, or to `kill_all` and the next `start`."""
 
     def __init__(
-        self, folder: Path, *, smtp_port: int, lmtp_port: int, delivery: str = "", more: str = "", workers: int = 2
+        self,
+        folder: Path,
+        *,
+        smtp_port: int,
+        lmtp_port: int,
+        delivery: str = "",
+        more: str = "",
+        workers: int = 2,
+        tracking: bool = False,
+        log_level: str = "info",
     ) -> None:
         """`delivery` and `more` are lines for the configuration: of its table `[delivery]`, and at its end."""
         self.folder = folder
@@ -106,9 +109,16 @@ class Gateway:
         self.file = folder / "mailweir.toml"
         self.file.write_text(
             _CONFIGURATION.format(
-                folder=folder, workers=workers, port=self.port, smtp_port=smtp_port, lmtp_port=lmtp_port,
-                delivery=delivery, more=more,
-            )  # fmt: skip
+                folder=folder,
+                workers=workers,
+                port=self.port,
+                smtp_port=smtp_port,
+                lmtp_port=lmtp_port,
+                delivery=delivery,
+                more=more,
+                tracking=str(tracking).lower(),
+                log_level=log_level,
+            )
         )
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -97,7 +97,9 @@ class Gateway:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if error is not None:
             self.kill()
             print(f"log of the gateway in {self.folder}:\n{self._log_tail()}")

@@ -22,4 +22,6 @@ def body_of(size_bytes: int, seed: int) -> bytes:
         (b"." * chance.randrange(3)) + chance.randbytes(chance.randrange(2, 36)).hex().encode() + b"\r\n"
         for _ in range(200)
     )
-    return (head + b"%d\r\n" % seed + block * (size_bytes // len(block) + 1))[: size_bytes - 2].rstrip(b"\r\n") + b"\r\n"
+    return (head + b"%d\r\n" % seed + block * (size_bytes // len(block) + 1))[: size_bytes - 2].rstrip(
+        b"\r\n"
+    ) + b"\r\n"

@@ -24,8 +24,6 @@ __all__ = ["EXTENSIONS", "Sink", "Taken", "hang_up", "held", "say", "times"]
 EXTENSIONS = ("PIPELINING", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES", "SIZE 104857600")
 
 
-
-
 class Sink:
     """`with Sink() as sink:` listens at `sink.url` until the block ends."""
 
@@ -81,7 +79,9 @@ class Sink:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.reading.set()
         self.stop()
 

@@ -42,7 +42,14 @@ RELAY_TRICKS = [
     "victim@elsewhere.test>@example.test",
     "victim@example.test,victim@elsewhere.test",
 ]
-SENDERS = ["", "postmaster@example.test", "anna@example.test", "root@localhost", "x@gateway.example.test", "x@sender.test"]
+SENDERS = [
+    "",
+    "postmaster@example.test",
+    "anna@example.test",
+    "root@localhost",
+    "x@gateway.example.test",
+    "x@sender.test",
+]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +60,10 @@ def sink() -> Iterator[Sink]:
 
 @pytest.fixture(scope="module")
 def gateway(sink: Sink) -> Iterator[Gateway]:
-    trusted = {"relay": {"networks": ["127.0.0.7/32"]}, "trusted": {"xclient": ["127.0.0.8/32"], "proxy": ["127.0.0.9/32"]}}
+    trusted = {
+        "relay": {"networks": ["127.0.0.7/32"]},
+        "trusted": {"xclient": ["127.0.0.8/32"], "proxy": ["127.0.0.9/32"]},
+    }
     with Gateway([sink.url], trusted, submission=True) as gateway:
         yield gateway
 

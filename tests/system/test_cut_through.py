@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 
@@ -12,6 +13,7 @@ from tests.support.conditions import until
 from tests.support.gateway import Gateway
 from tests.support.messages import GTUBE, KIB, MIB, body_of
 from tests.support.sink import Sink, held, say, times
+
 
 @pytest.fixture(scope="module")
 def sink() -> Iterator[Sink]:
@@ -70,7 +72,9 @@ def test_the_reply_of_the_next_hop_to_a_recipient_is_the_clients(gateway: Gatewa
     assert sink.taken[0].recipients == ["RCPT TO:<bob@example.test>"]
 
 
-def test_a_refused_sender_is_told_at_rcpt_and_the_connection_serves_the_next_message(gateway: Gateway, sink: Sink) -> None:
+def test_a_refused_sender_is_told_at_rcpt_and_the_connection_serves_the_next_message(
+    gateway: Gateway, sink: Sink
+) -> None:
     sink.script["MAIL"] = times(1, say("550 5.7.1 not you"), say("250 ok"))
     with Client(gateway.port) as client:
         client.hello()
@@ -141,20 +145,22 @@ def test_each_path_of_the_policy_delivers_byte_identical(path: str, sink: Sink) 
     assert sorted(taken.body for taken in sink.taken) == sorted(bodies)
 
 
-@pytest.mark.parametrize("edge", [-1, 0, 1])
 @pytest.mark.parametrize("withhold_bytes", [0, 1, 4096])
-def test_the_hold_windows_edge_loses_and_doubles_nothing(edge: int, withhold_bytes: int, sink: Sink) -> None:
+def test_the_hold_windows_edge_loses_and_doubles_nothing(withhold_bytes: int, sink: Sink) -> None:
     window_bytes = 64 * KIB
-    with Gateway([sink.url], {"delivery": {"hold_window": window_bytes, "withhold": withhold_bytes}}) as gateway:
-        body = b"Subject: edge\r\n\r\n"
-        body += b"x" * 70 + b"\r\n" + b"y" * (window_bytes + edge - len(body) - 74) + b"\r\n"
+    bodies = []
+    for edge in (-1, 0, 1):
+        head = b"Subject: edge\r\n\r\n" + b"x" * 70 + b"\r\n"
+        body = head + b"y" * (window_bytes + edge - len(head) - 2) + b"\r\n"
         assert len(body) == window_bytes + edge
+        bodies += [body, body * 5]
+    with Gateway([sink.url], {"delivery": {"hold_window": window_bytes, "withhold": withhold_bytes}}) as gateway:
         with Client(gateway.port) as client:
             client.hello()
-            assert client.message("a@sender.test", "b@example.test", body).code == 250
-            assert client.message("a@sender.test", "b@example.test", body * 5).code == 250
+            for body in bodies:
+                assert client.message("a@sender.test", "b@example.test", body).code == 250
             assert client.say("QUIT").code == 221
-    assert [taken.body for taken in sink.taken] == [body, body * 5]
+    assert [taken.body for taken in sink.taken] == bodies
 
 
 def test_parallel_large_messages_over_a_slow_next_hop_stay_byte_identical() -> None:
@@ -169,7 +175,9 @@ def test_parallel_large_messages_over_a_slow_next_hop_stay_byte_identical() -> N
                 client.socket.settimeout(60)
                 client.hello()
                 codes.append(client.message("a@sender.test", "b@example.test", bodies[seed]).code)
-                codes.append(client.message("a@sender.test", "b@example.test", bodies[seed][: 40 * KIB - 2] + b"\r\n").code)
+                codes.append(
+                    client.message("a@sender.test", "b@example.test", bodies[seed][: 40 * KIB - 2] + b"\r\n").code
+                )
 
         threads = [threading.Thread(target=send, args=(seed,)) for seed in range(count)]
         for thread in threads:
@@ -201,7 +209,7 @@ def test_a_slow_next_hop_slows_the_client_and_memory_stays_bounded() -> None:
             client.say("DATA")
             client.socket.settimeout(0.5)
             sent = 0
-            with pytest.raises(TimeoutError):
+            with contextlib.suppress(TimeoutError):
                 while sent < len(body):
                     sent += client.socket.send(body[sent : sent + 65536])
             assert sent < len(body), "nothing slowed the client"
@@ -214,8 +222,19 @@ def test_a_slow_next_hop_slows_the_client_and_memory_stays_bounded() -> None:
 
 
 def test_a_client_that_goes_away_at_any_stage_costs_nobody_anything(gateway: Gateway, sink: Sink) -> None:
-    stages = [b"", b"EHLO x\r\n", b"MAIL FROM:<a@s.test>\r\n", b"RCPT TO:<b@example.test>\r\n", b"DATA\r\n", b"Subject: x\r\n",
-              b"\r\n", b"text " * 20_000 + b"\r\n", (b"y" * 98 + b"\r\n") * 20_000, b".\r", b"\n"]  # fmt: skip
+    stages = [
+        b"",
+        b"EHLO x\r\n",
+        b"MAIL FROM:<a@s.test>\r\n",
+        b"RCPT TO:<b@example.test>\r\n",
+        b"DATA\r\n",
+        b"Subject: x\r\n",
+        b"\r\n",
+        b"text " * 20_000 + b"\r\n",
+        (b"y" * 98 + b"\r\n") * 20_000,
+        b".\r",
+        b"\n",
+    ]
     for upto in range(len(stages) + 1):
         with Client(gateway.port) as client:
             client.send(b"".join(stages[:upto]))
@@ -284,3 +303,15 @@ def test_pipelined_transactions_do_not_share_a_buffer(gateway: Gateway, sink: Si
     bodies = [taken.body for taken in sink.taken]
     assert bodies.count(first) == bodies.count(second) == 10
     assert bodies.count(body_of(150 * KIB, 31)) == bodies.count(body_of(150 * KIB, 32)) == 5
+
+
+@pytest.mark.parametrize("path", ["ram", "wire", "spool"])
+@pytest.mark.parametrize("body", [b"no field here\r\nat all\r\n", b"", b"\r\nonly a body\r\n"])
+def test_a_message_without_header_section_keeps_its_body_apart_from_our_received(path: str, body: bytes) -> None:
+    with Sink() as sink, Gateway([sink.url], {"delivery": {"path": path}}) as gateway, Client(gateway.port) as client:
+        client.hello()
+        assert client.message("a@example.test", "b@example.test", body).code == 250
+        (taken,) = sink.wait_for(1)
+        received, _, rest = taken.content.partition(b"\r\n\r\n")
+        assert received.startswith(b"Received: ")
+        assert rest == body.removeprefix(b"\r\n")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.client import Answer, Client, Closed
-from tests.support.conditions import until
+from tests.support.conditions import free_port, until
 from tests.support.gateway import Gateway
 from tests.support.messages import KIB, MIB, body_of
 from tests.support.sink import Sink, hang_up, say, times
@@ -113,12 +113,9 @@ def test_a_mute_next_hop_is_given_up_and_its_mail_queued(sink: Sink) -> None:
 
 
 def test_a_full_spool_says_452_and_takes_mail_again_when_there_is_room() -> None:
-    sink = Sink(port=0)
-    sink.start()
-    port = sink.port
-    sink.stop()
-    sink = Sink(port=port)
-    with Gateway([sink.url], {"spool": {"segment": "1MiB", "quota": "6MiB", "keep_free": "1MiB"}}) as gateway:
+    sink = Sink(port=free_port())
+    more = {"spool": {"segment": "1MiB", "quota": "8MiB", "keep_free": "1MiB"}, "limits": {"message_size": "1MiB"}}
+    with Gateway([sink.url], more) as gateway:
         acknowledged = []
         codes = []
         for number in range(30):
@@ -143,12 +140,15 @@ def test_a_full_spool_says_452_and_takes_mail_again_when_there_is_room() -> None
 
 
 def test_a_full_spool_does_not_stop_mail_that_flows_through(sink: Sink) -> None:
-    more = {"spool": {"segment": "1MiB", "quota": "2MiB", "keep_free": "1MiB"}, "delivery": {"keep_bytes": True}}
-    with Gateway([sink.url], more) as gateway:
+    no_room = {"segment": "1MiB", "quota": "256MiB", "keep_free": 10**14}
+    with Gateway([sink.url], {"spool": no_room, "delivery": {"keep_bytes": True}}) as gateway:
         for size_bytes in (2 * KIB, 8 * MIB):
             answer = attempt(gateway.port, body_of(size_bytes, 1))
             assert answer is not None and answer.code == 250
         assert len(sink.taken) == 2
+        sink.stop()
+        answer = attempt(gateway.port, body_of(2 * KIB, 2))
+        assert answer is not None and answer.code == 452
 
 
 def test_a_killed_worker_is_replaced_and_its_queue_lives(sink: Sink) -> None:

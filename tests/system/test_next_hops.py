@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from tests.support.client import Client, stuffed
 from tests.support.conditions import until
 from tests.support.gateway import Gateway
-from tests.support.messages import MIB, body_of
+from tests.support.messages import KIB, MIB, body_of
 from tests.support.sink import EXTENSIONS, Sink, hang_up, say, times
 
 
@@ -74,7 +75,14 @@ def test_a_next_hop_that_closes_at_the_second_message_loses_none(gateway: Gatewa
 
 
 def test_the_pool_does_not_leak_connections_that_broke(sink: Sink) -> None:
-    hop = {"name": "hop", "servers": [{"url": sink.url}], "tls": "none", "connections": 2, "acquire_timeout": "1s", "breaker_failures": 1000}
+    hop = {
+        "name": "hop",
+        "servers": [{"url": sink.url}],
+        "tls": "none",
+        "connections": 2,
+        "acquire_timeout": "1s",
+        "breaker_failures": 1000,
+    }
     with Gateway([], {"next_hop": [hop], "delivery": {"spool_when_down": False}}) as gateway:
         sink.script["RCPT"] = times(6, hang_up, say("250 ok"))
         for _ in range(6):
@@ -140,7 +148,11 @@ def test_binary_mime_passes_raw_where_the_next_hop_takes_it() -> None:
 
 def test_bytes_that_are_kept_save_a_streaming_message_from_a_dying_next_hop() -> None:
     body = body_of(4 * MIB, 9)
-    with Sink() as sink, Gateway([sink.url], {"delivery": {"keep_bytes": True}}) as gateway, Client(gateway.port) as client:
+    with (
+        Sink() as sink,
+        Gateway([sink.url], {"delivery": {"keep_bytes": True}}) as gateway,
+        Client(gateway.port) as client,
+    ):
         sink.cut_body_after_bytes = 2 * MIB
         client.hello()
         client.envelope("a@s.test", "b@example.test")
@@ -177,3 +189,54 @@ def test_a_dawdling_client_gives_the_next_hops_connection_back(sink: Sink) -> No
             assert client.answer().code == 250
         assert client.say("QUIT").code == 221
     assert len(sink.taken) == 2
+
+
+def test_a_message_that_turns_to_the_spool_leaves_its_buffers_to_others_for_good() -> None:
+    """With several LMTP recipients a body over the hold window is spooled: its memory is other sessions' at once."""
+    large = [body_of(3 * MIB, 50 + number) for number in range(4)]
+    small = [body_of(700 * KIB + number, 60 + number) for number in range(40)]
+    codes: list[int] = []
+
+    def send(port: int, bodies: list[bytes], recipients: list[str]) -> None:
+        with Client(port) as client:
+            client.hello()
+            codes.extend(client.message("a@s.test", recipients, body).code for body in bodies)
+
+    with Sink(lmtp=True) as sink, Gateway([sink.url]) as gateway:
+        shares = [(large[:2], ["b@example.test", "c@example.test"]), (large[2:], ["b@example.test", "c@example.test"])]
+        shares += [(small[number::4], ["d@example.test"]) for number in range(4)]
+        threads = [threading.Thread(target=send, args=(gateway.port, *share)) for share in shares]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert codes == [250] * (len(large) + len(small))
+        sink.wait_for(len(codes))
+        assert sorted(taken.body for taken in sink.taken) == sorted(large + small)
+
+
+def test_a_refused_message_that_goes_on_is_not_read_into_others_memory() -> None:
+    lines = (b"l" * 98 + b"\r\n") * 300
+    bodies = [b"Subject: %d\r\n\r\n" % number + (b"%d" % number * 98 + b"\r\n") * 1000 for number in range(3)]
+    with Sink() as sink, Gateway([sink.url], {"limits": {"body_line": 998}}) as gateway:
+        refused, *others = [Client(gateway.port) for _ in range(4)]
+        for client in (refused, *others):
+            client.answer()
+            client.hello()
+            client.envelope("a@s.test", "b@example.test")
+            assert client.say("DATA").code == 354
+        refused.send(b"Subject: bad\r\n\r\n" + lines)
+        until(lambda: gateway.metric("mailweir_held_bytes") > 0, "a buffer to be taken")
+        refused.send(b"x" * 2000 + b"\r\n")
+        until(lambda: gateway.metric("mailweir_held_bytes") == 0, "the buffer to be given back")
+        for number, (client, body) in enumerate(zip(others, bodies, strict=True)):
+            client.send(body[:100_000])
+            until(lambda held=number: gateway.metric("mailweir_held_bytes") > held * 128 * KIB, "a buffer to be taken")
+        refused.send(b"Z" * 60_000 + b"\r\n.\r\n")
+        assert refused.answer().code == 550
+        for client, body in zip(others, bodies, strict=True):
+            client.send(body[100_000:] + b".\r\n")
+            assert client.answer().code == 250
+            client.close()
+        refused.close()
+        assert [taken.body == body for taken, body in zip(sink.taken, bodies, strict=True)] == [True] * 3

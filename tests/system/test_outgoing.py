@@ -127,16 +127,20 @@ def test_protected_domains_are_never_looked_up(zone: DnsServer, mx_port: int) ->
 
 def test_one_message_to_ours_and_theirs_reaches_both(zone: DnsServer, mx_port: int) -> None:
     zone.zone["far.test", "MX"] = ["10 mx0.far.test."]
-    with Sink() as ours, Sink(host=HOSTS[0], port=mx_port) as far:
-        with relaying(zone, mx_port, next_hop=[hop(ours)]) as gateway, Client(gateway.port) as client:
-            client.hello()
-            # Pipelined: the first recipient's next hop is still being asked when the second one changes the way.
-            client.send(b"MAIL FROM:<a@example.test>\r\nRCPT TO:<b@example.test>\r\nRCPT TO:<x@far.test>\r\nDATA\r\n")
-            assert [client.answer().code for _ in range(4)] == [250, 250, 250, 354]
-            client.send(BODY + b".\r\n")
-            assert client.answer().code == 250
-            assert ours.wait_for(1)[0].body == far.wait_for(1)[0].body == BODY
-            emptied(gateway)
+    with (
+        Sink() as ours,
+        Sink(host=HOSTS[0], port=mx_port) as far,
+        relaying(zone, mx_port, next_hop=[hop(ours)]) as gateway,
+        Client(gateway.port) as client,
+    ):
+        client.hello()
+        # Pipelined: the first recipient's next hop is still being asked when the second one changes the way.
+        client.send(b"MAIL FROM:<a@example.test>\r\nRCPT TO:<b@example.test>\r\nRCPT TO:<x@far.test>\r\nDATA\r\n")
+        assert [client.answer().code for _ in range(4)] == [250, 250, 250, 354]
+        client.send(BODY + b".\r\n")
+        assert client.answer().code == 250
+        assert ours.wait_for(1)[0].body == far.wait_for(1)[0].body == BODY
+        emptied(gateway)
 
 
 def test_a_stranger_must_send_to_two_next_hops_separately() -> None:
@@ -179,7 +183,9 @@ def test_a_smart_host_that_refuses_the_login_gets_nothing_and_nothing_is_lost(
     password_file.touch(0o600)
     password_file.write_text("wrong\n")
     with Sink(tls=server_context("smart.test"), login=("gate", "s3cret")) as smart:
-        smart_hop = hop(smart, "smart", tls="encrypt", username="gate", password_file=str(password_file), breaker_reset="200ms")
+        smart_hop = hop(
+            smart, "smart", tls="encrypt", username="gate", password_file=str(password_file), breaker_reset="200ms"
+        )
         relay = {"networks": ["127.0.0.1/32"], "smart_host": "smart"}
         with Sink() as ours, Gateway([], {"relay": relay, "next_hop": [hop(ours), smart_hop]}) as gateway:
             assert send(gateway, "x@far.test").code == 250
@@ -191,15 +197,18 @@ def test_a_smart_host_that_refuses_the_login_gets_nothing_and_nothing_is_lost(
 
 def test_the_route_that_is_told_is_the_route_that_is_taken(zone: DnsServer, mx_port: int) -> None:
     zone.zone["far.test", "MX"] = ["10 mx0.far.test.", "20 mx1.far.test."]
-    with Sink() as ours, Sink(host=HOSTS[0], port=mx_port) as far:
-        with relaying(zone, mx_port, next_hop=[hop(ours)]) as gateway:
-            told = gateway.cli("route", "x@far.test")
-            assert [host["addresses"] for host in told["hosts"]] == [[HOSTS[0]], [HOSTS[1]]]
-            told_ours = gateway.cli("route", "b@example.test")
-            assert told_ours["servers"][0]["url"] == ours.url
-            assert send(gateway, "x@far.test").code == send(gateway, "b@example.test").code == 250
-            far.wait_for(1)
-            ours.wait_for(1)
+    with (
+        Sink() as ours,
+        Sink(host=HOSTS[0], port=mx_port) as far,
+        relaying(zone, mx_port, next_hop=[hop(ours)]) as gateway,
+    ):
+        told = gateway.cli("route", "x@far.test")
+        assert [host["addresses"] for host in told["hosts"]] == [[HOSTS[0]], [HOSTS[1]]]
+        told_ours = gateway.cli("route", "b@example.test")
+        assert told_ours["servers"][0]["url"] == ours.url
+        assert send(gateway, "x@far.test").code == send(gateway, "b@example.test").code == 250
+        far.wait_for(1)
+        ours.wait_for(1)
 
 
 def test_a_host_that_greets_with_a_refusal_is_followed_by_the_next(zone: DnsServer, mx_port: int) -> None:

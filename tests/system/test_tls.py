@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import threading
@@ -92,10 +93,9 @@ def test_clear_text_after_a_cut_tls_session_is_not_taken(gateway: Gateway, sink:
         plain = socket.socket(fileno=client.socket.detach())
         plain.settimeout(15)
         plain.sendall(b"x" * 990 + b"\r\nQUIT\r\n")
-        with pytest.raises((OSError, AssertionError)):
+        with contextlib.suppress(OSError):
             while plain.recv(4096):
                 continue
-            raise OSError("closed")
         plain.close()
     with Client(gateway.port) as client:
         assert client.hello().code == 250
@@ -190,7 +190,10 @@ def hop(url: str, **more: object) -> dict[str, object]:
     [("none", True, ""), ("may", True, "TLSv1.3"), ("may", False, ""), ("encrypt", True, "TLSv1.3")],
 )
 def test_the_policy_of_a_hop_decides_about_tls(level: str, offers: bool, version: str) -> None:
-    with Sink(tls=server_context("hop.test") if offers else None) as sink, Gateway([], hop(sink.url, tls=level)) as gateway:
+    with (
+        Sink(tls=server_context("hop.test") if offers else None) as sink,
+        Gateway([], hop(sink.url, tls=level)) as gateway,
+    ):
         assert sent(gateway).code == 250
         assert sink.wait_for(1)[0].tls == version and sink.taken[0].body == BODY
 

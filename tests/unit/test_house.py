@@ -1,4 +1,4 @@
-"""The rules that keep the house liveable, held by reading the source: which room may import what, and how big rooms are."""
+"""The rules that keep the house liveable, held by reading the source: who may import what, and how big rooms are."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +13,8 @@ from appliance.wire.line_length import LineLength
 def too_long(body: bytes, limit_octets: int, cuts: list[int]) -> bool:
     lines = LineLength(limit_octets)
     edges = [0, *sorted(cut % (len(body) + 1) for cut in cuts), len(body)]
-    return any([lines.feed(memoryview(body)[a:b]) for a, b in zip(edges, edges[1:], strict=False)])
+    found = [lines.feed(memoryview(body)[a:b]) for a, b in itertools.pairwise(edges)]
+    return any(found)
 
 
 @given(st.lists(st.binary(max_size=9).map(lambda line: line.translate(None, b"\r\n"))), st.lists(st.integers(0, 99)))

@@ -128,6 +128,13 @@ def test_rset_and_ehlo_forget_the_message():
         assert owner.engine.accepted_recipients == 0
 
 
+def test_only_a_2xx_accepts_a_recipient():
+    owner = opened(_MAIL)
+    owner.handler.on_rcpt = lambda command: reply.START_INPUT
+    owner.feed(_RCPT + b"DATA\r\n")
+    replies(owner, reply.START_INPUT, reply.NO_VALID_RECIPIENTS)
+
+
 def test_rset_before_ehlo_does_not_stand_for_it():
     owner = Owner()
     owner.feed(b"RSET\r\n" + _MAIL)

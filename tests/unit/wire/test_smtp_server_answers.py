@@ -32,6 +32,13 @@ def test_recipients_are_handed_out_while_answers_are_open_and_nothing_else_is():
     assert owner.codes == [250, 550, 250, 354, 250] and not owner.engine.waiting
 
 
+def test_a_recipient_that_is_split_over_two_reads_does_not_wait_either():
+    owner = opened(_MAIL)
+    owner.feed(b"RCPT TO:<late@x.test>\r\nRCPT TO:<late@")
+    owner.feed(b"y.test>\r\n")
+    assert len(owner.handler.said("RCPT")) == 2 and owner.engine.pending == 2 and not owner.engine.waiting
+
+
 def test_what_is_behind_an_open_recipient_never_overtakes_it():
     owner = opened(_MAIL)
     owner.feed(b"RCPT TO:<late@x.test>\r\nRCPT garbage\r\nNOOP\r\n")
@@ -178,6 +185,31 @@ class Closing(Recorder):
             return answer
 
         return call
+
+
+@pytest.mark.parametrize(
+    ("pieces", "last_view"),
+    [
+        ([b"DATA\r\nhi\r\n.", b".more\r\n.\r\n"], b"."),
+        ([b"DATA\r\nhi\r\n.\r", b".\r\n.\r\n"], b".\r"),
+        ([b"BDAT 9 LAST\r\nhi\r\n.you\r"], b"hi\r\n"),
+        ([b"BDAT 3\r\n.hi", b"BDAT 0 LAST\r\n"], b"."),
+        ([b"BDAT 2 LAST\r\nhi"], b"\r\n"),
+    ],
+)
+def test_a_view_that_makes_the_handler_close_is_the_last_one(pieces, last_view):
+    owner = opened(_OPEN)
+    views = []
+
+    def see(view):
+        views.append(bytes(view))
+        if view == last_view:
+            owner.engine.close(reply.SHUTTING_DOWN)
+
+    owner.handler.on_body = see
+    owner.converse(pieces)
+    assert views[-1] == last_view and owner.handler.messages == []
+    assert owner.engine.state is State.CLOSED and owner.codes[-1] == 421
 
 
 _BODIES = [b"DATA\r\nhi\r\n.\r\n", b"BDAT 9 LAST\r\nhi\r\n.\r\n.x", b"BDAT 9\r\nhi\r\n.\r\n.xBDAT 0 LAST\r\n"]
