@@ -136,9 +136,11 @@ class SocketSession(asyncio.BufferedProtocol):
     # -- reading
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        if self._buffer is not None:
-            if BUFFER_BYTES - self._filled >= _MIN_ROOM_BYTES:
-                return memoryview(self._buffer)[self._filled :]
+        buffer, transaction = self._buffer, self._transaction
+        if buffer is not None:
+            # A transaction that was refused, or turned to the spool, has given the buffer back: it is others' now.
+            if BUFFER_BYTES - self._filled >= _MIN_ROOM_BYTES and transaction is not None and transaction.keeps(buffer):
+                return memoryview(buffer)[self._filled :]
             self._buffer = None
         return self.site.buffers.scratch_view
 
