@@ -78,7 +78,7 @@ def run(serve: Serve) -> int:
     )  # fmt: skip
     path = state / "mailweir.toml"
     path.write_text(text)
-    password = secrets.token_urlsafe(9)
+    password = secrets.token_hex(8)
     _add_user(str(state / "users.toml"), password)
     sink = _start_sink(sink_socket)
     try:

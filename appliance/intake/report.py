@@ -51,6 +51,7 @@ def report(transaction: Settlement, answer: Reply) -> None:
     if facts:
         fields["rule"] = rule
         fields["facts"] = facts
+        fields["would_differ"] = verdict.counterfactual
     site.events.event("message", fields)
     if site.tracking is not None:
         site.tracking.record((

@@ -45,9 +45,9 @@ class Settlement:
     """What a transaction knows, and its end. `over` is set with the final reply, or by `abort`."""
 
     __slots__ = (
-        "_asked", "_finding", "_headed", "_header", "_lines", "_path", "_received", "_relay", "_scan", "_settling",
-        "_spooling", "began_s", "client", "door", "envelope", "id", "key", "over", "path_name", "refusal", "route",
-        "site", "size_bytes", "verdict",
+        "_asked", "_finding", "_handed_over_s", "_headed", "_header", "_lines", "_path", "_received", "_relay",
+        "_scan", "_settling", "_spooling", "began_s", "client", "door", "envelope", "id", "key", "over", "path_name",
+        "refusal", "route", "site", "size_bytes", "verdict",
     )  # fmt: skip
 
     def __init__(self, site: Site, client: Client, door: Door, key: bytes) -> None:
@@ -70,6 +70,7 @@ class Settlement:
         self._spooling = False
         self._settling = False
         self._path: BodyPath | None = None
+        self._handed_over_s = 0.0
         self._headed = False  # `_received` is complete, and with a path that keeps no memory it has been taken
         self._header: HeaderSection | None = None
         self._lines: LineLength | None = None
@@ -87,6 +88,9 @@ class Settlement:
         if findings:
             assert self.route is not None
             self.verdict = decide(self.site.policies[self.route.policy], findings)
+            for finding in findings:
+                if finding.trouble:
+                    self.site.counters.scanner_troubles[finding.scanner] += 1
         action = self.verdict.action
         if action is Action.ACCEPT:
             self._deliver()
@@ -104,6 +108,7 @@ class Settlement:
 
     def _deliver(self) -> None:
         self._settling = True
+        self._handed_over_s = self.site.clock()
         path = self._path
         if isinstance(path, RamPath):
             path.deliver(self._received, binary=self.envelope.body is Body.BINARY, done=self._hop_answered)
@@ -115,8 +120,12 @@ class Settlement:
     def _hop_answered(self, finals: list[Reply]) -> None:
         if self.over:
             return
+        hop = self.route.hop if self.route is not None else None
+        if hop is not None:
+            self.site.counters.hop_latency[hop.name].observe(self.site.clock() - self._handed_over_s)
         worst = finals[0] if len(finals) == 1 else max(finals, key=lambda answer: answer.code)
         if worst.code < 300:
+            self.site.counters.bytes_out += self.size_bytes
             self._drop()
             self._finding(self._final(reply.OK))
             return

@@ -31,7 +31,7 @@ ROWS_PER_STATEMENT = 32  # the interpreter's lock changes hands once a statement
 EXPIRE_EVERY_S = 600.0
 EXPIRE_BITE_ROWS = 500
 MAX_PAUSE_S = 30.0
-CLOSE_WAIT_S = 5.0
+CLOSE_WAIT_S = 20.0
 BUSY_TIMEOUT_S = 5.0
 
 Row = tuple[object, ...]

@@ -160,7 +160,7 @@ class _Kept:
     def __init__(self) -> None:
         self.contents: list[bytes] = []
 
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         content = envelope.original_content
         assert content is not None
         self.contents.append(content)

@@ -302,8 +302,10 @@ def test_closing_ends_the_wait_of_those_who_asked(run: Run, server: DnsServer) -
 def test_a_look_up_that_is_given_up_at_any_step_leaves_no_descriptor_behind(run: Run, server: DnsServer) -> None:
     async def scene() -> None:
         server.faults["*"] = Fault.DROP
-        before = len(os.listdir("/proc/self/fd"))
-        for steps in range(12):
+        before = 0
+        for steps in (11, *range(12)):  # the first time opens what the process keeps
+            if not before and steps == 0:
+                before = len(os.listdir("/proc/self/fd"))
             resolver = make(server.address)
             caller = asyncio.create_task(resolver.a("example.test"))
             for _ in range(steps):
@@ -311,7 +313,11 @@ def test_a_look_up_that_is_given_up_at_any_step_leaves_no_descriptor_behind(run:
             await resolver.close()
             caller.cancel()
             await asyncio.gather(caller, return_exceptions=True)
-        assert len(os.listdir("/proc/self/fd")) == before
+        for _ in range(1_000):  # a transport that was closed gives its descriptor back in a later turn of the loop
+            if len(os.listdir("/proc/self/fd")) <= before:
+                break
+            await asyncio.sleep(0)
+        assert len(os.listdir("/proc/self/fd")) <= before
 
     run(scene())
 
