@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import ssl
 import tempfile
 import time
@@ -14,7 +16,9 @@ from appliance.tls.certificates import self_signed
 @cache
 def certificate_file(name: str) -> str:
     """A PEM file with key and certificate for `name`; it is its own authority."""
-    return self_signed(tempfile.mkdtemp(prefix="mw-certificate-"), name, time.time())
+    folder = tempfile.mkdtemp(prefix="mw-certificate-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return self_signed(folder, name, time.time())
 
 
 def server_context(name: str) -> ssl.SSLContext:

@@ -25,9 +25,9 @@ from tests.bench.traffic import Batch, Generator, Sink, Tools, TrafficFailed, re
 from tests.support.crash_gateway import ROOT, Gateway
 from tests.support.soak_oddities import meet, oddities
 
-ROUNDS_MIN, ROUNDS_MAX = 10, 100
+ROUNDS_MIN, ROUNDS_MAX = 8, 100
 MESSAGES_A_ROUND_MIN = 300
-GROWTH_MAX_KIB = 4096
+GROWTH_MAX_KIB = 8192
 """By so much may a worker's memory grow over the second half, as its trend goes."""
 DRAIN_S = 120.0
 STALL_S = 0.2

@@ -43,9 +43,9 @@ def oddities() -> list[Oddity]:
     return [
         Oddity("recipient refused", [_HELLO, _MAIL, (b"RCPT TO:<x@elsewhere.test>\r\n", "550")]),
         Oddity("size refused", [_HELLO, (b"MAIL FROM:<odd@sender.test> SIZE=9999999999\r\n", "552")]),
-        Oddity("GTUBE", _data(GTUBE + b"\r\n", "550")),
-        Oddity("EICAR", _data(EICAR + b"\r\n", "550")),
-        Oddity("GTUBE at the end of a long body", _data(late + GTUBE + b"\r\n", "550")),
+        Oddity("GTUBE", _data(GTUBE + b"\r\n", "554")),
+        Oddity("EICAR", _data(EICAR + b"\r\n", "554")),
+        Oddity("GTUBE at the end of a long body", _data(late + GTUBE + b"\r\n", "554")),
         Oddity("bare newline", _data(b"one\ntwo\r\n", "550")),
         Oddity("nonsense", [_HELLO, (b"GET / HTTP/1.1\r\n", "5")]),
         Oddity("long line", [(b"NOOP " + b"x" * 5000 + b"\r\n", "5")]),

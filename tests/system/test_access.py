@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -184,3 +185,4 @@ def test_a_configuration_that_opens_the_relay_does_not_start(sink: Sink) -> None
         with pytest.raises(AssertionError, match="open relay"):
             gateway.start()
         gateway.kill()
+        shutil.rmtree(gateway.folder)

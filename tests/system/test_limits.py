@@ -109,26 +109,25 @@ def test_a_message_over_the_size_is_refused_when_it_is_announced_and_when_it_is_
         served(gateway)
 
 
-@pytest.mark.parametrize(
-    "head",
-    [
-        b"X: y\r\n" * 50,
-        b"X: " + b"y" * 3000 + b"\r\n",
-        b"X: y\r\n" + b" more\r\n" * 2_000,
-        b"".join(b"X: " + b"y" * 900 + b"\r\n" for _ in range(12)),
-        b"".join(b"Received: from %d\r\n" % number for number in range(6)),
-    ],
-)
-def test_a_header_section_over_its_limits_is_refused(head: bytes, sink: Sink) -> None:
+HEADS_OVER_A_LIMIT = [
+    b"X: y\r\n" * 50,
+    b"X: " + b"y" * 3000 + b"\r\n",
+    b"X: y\r\n" + b" more\r\n" * 2_000,
+    b"".join(b"X: " + b"y" * 900 + b"\r\n" for _ in range(12)),
+    b"".join(b"Received: from %d\r\n" % number for number in range(6)),
+]
+
+
+def test_a_header_section_over_its_limits_is_refused(sink: Sink) -> None:
     limits = {"header_fields": 40, "header_line": "2KiB", "header_section": "8KiB", "hops": 5}
-    with limited(sink, **limits) as gateway:
-        sink.seen.clear()
-        with Client(gateway.port) as client:
-            client.hello()
+    with limited(sink, **limits) as gateway, Client(gateway.port) as client:
+        client.hello()
+        for head in HEADS_OVER_A_LIMIT:
+            sink.seen.clear()
             answer = client.message("a@s.test", "b@example.test", b"Subject: x\r\n" + head + b"\r\nbody\r\n")
             assert answer.code in (550, 554)
             assert client.message("a@s.test", "b@example.test", SMALL).code == 250
-        assert len(sink.seen) == 1
+            assert len(sink.seen) == 1
 
 
 def test_silent_clients_are_told_and_let_go(sink: Sink) -> None:

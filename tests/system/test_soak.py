@@ -6,7 +6,7 @@ import asyncio
 
 from tests.support.soak import GROWTH_MAX_KIB, Sample, Soak, growth
 
-MESSAGES = 3_000
+MESSAGES = 2_400
 
 
 def test_mixed_load_leaves_memory_flat_and_the_spool_empty(tmp_path):

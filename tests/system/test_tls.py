@@ -102,6 +102,7 @@ def test_clear_text_after_a_cut_tls_session_is_not_taken(gateway: Gateway, sink:
     assert len(sink.seen) == before
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
 def test_old_versions_are_refused_and_the_next_client_is_served(version: ssl.TLSVersion, gateway: Gateway) -> None:
     context = trusting_context()
