@@ -207,8 +207,8 @@ class Worker:
             for rooms in (self._rooms, *self._retired):
                 for pool in rooms.pools.values():
                     pool.sweep(now_s)
-            if self._retired:
-                await self._close_unused()
+            if self._retired and await self._close_unused():
+                gc.collect()  # rooms refer to each other in circles, and pattern data bases are large
 
     async def _drain(self) -> None:
         """Stops accepting, lets transactions end, cuts what is open after the drain time."""
@@ -258,8 +258,11 @@ class Worker:
         """Sessions that began with `old` go on with it; it is closed when the last of them is gone."""
         self._retired.append(old)
 
-    async def _close_unused(self) -> None:
+    async def _close_unused(self) -> bool:
+        """Closes what no session has any more; whether there was any."""
+        before = len(self._retired)
         in_use = {id(session.site) for listener in self._listeners for session in listener.sessions}
         for old in [rooms for rooms in self._retired if id(rooms.site) not in in_use]:
             self._retired.remove(old)
             await old.close(0.0)
+        return len(self._retired) < before

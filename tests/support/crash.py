@@ -20,6 +20,8 @@ SENDERS = 24
 KILLED_AFTER_STEPS = 150
 KILLED_AFTER_STEPS_IN_A_LONG_RUN = 30
 LONG_RUN_KILLS = 1_000
+KILLS_BETWEEN_BREATHS = 200
+"""Then the queue is emptied and the books are looked at, so that each start has no longer queue to recover."""
 STANDSTILL_S = 60.0
 """No progress at all for so long, whatever was killed: the test has failed."""
 DRAIN_S = 120.0
@@ -36,6 +38,8 @@ class CrashRun:
             folder, smtp_port=self.sinks[0].port, lmtp_port=self.sinks[1].port, delivery=delivery
         )
         self.kills = 0
+        self._going = asyncio.Event()
+        """Cleared: senders pause, and the sinks stay up."""
         self.left: list[dict[str, Any]] = []
         """Of a run that did not drain, some of what was still queued."""
         self.seed = seed
@@ -54,7 +58,8 @@ class CrashRun:
                 sink.feel(UP)
             await gateway.start()
             stock = Stock(chance)
-            senders = [Sender(gateway.port, ledger, stock, chance) for _ in range(SENDERS)]
+            self._going.set()
+            senders = [Sender(gateway.port, ledger, stock, chance, self._going) for _ in range(SENDERS)]
             tasks = [asyncio.create_task(sender.run()) for sender in senders]
             tasks += [asyncio.create_task(self._swing(sink)) for sink in self.sinks]
             stack.callback(lambda: [task.cancel() for task in tasks])
@@ -83,9 +88,19 @@ class CrashRun:
             elif not self.gateway.kill_worker(self._chance):
                 continue
             self.kills += 1
+            if not self.kills % KILLS_BETWEEN_BREATHS:
+                await self._breathe()
+
+    async def _breathe(self) -> None:
+        self._going.clear()
+        for sink in self.sinks:
+            sink.feel(UP)
+        await self._drain()
+        self._going.set()
 
     async def _swing(self, sink: Sink) -> None:
         while True:
+            await self._going.wait()
             sink.feel(self._chance.choice(MOODS))
             await self.ledger.steps(self._chance.randrange(20, 600))
 

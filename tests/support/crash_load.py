@@ -29,16 +29,21 @@ class _Refused(Exception):
 class Sender:
     """One client after the other, as one task: `run` until cancelled."""
 
-    def __init__(self, port: int, ledger: Ledger, stock: Stock, chance: random.Random) -> None:
+    def __init__(
+        self, port: int, ledger: Ledger, stock: Stock, chance: random.Random, going: asyncio.Event
+    ) -> None:
+        """While `going` is clear no new session and no new message begins."""
         self._port = port
         self._ledger = ledger
         self._stock = stock
         self._chance = chance
+        self._going = going
         self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter
 
     async def run(self) -> None:
         while True:
+            await self._going.wait()
             try:
                 self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
                 try:
@@ -57,6 +62,8 @@ class Sender:
             return
         await self._command(b"EHLO client.test\r\n")
         for _ in range(self._chance.randrange(1, 8)):
+            if not self._going.is_set():
+                break
             try:
                 await self._send_one()
             except _Refused:

@@ -60,7 +60,7 @@ def oddities() -> list[Oddity]:
             [*_OPENING, (b"BDAT %d\r\n%s" % (len(_HEADER), _HEADER), "250"), (b"BDAT 4 LAST\r\n.a\r\n", "250")],
             arrives=True,
         ),
-        Oddity("pipelined", [(whole, "250"), *[(b"", "250")] * 2, (b"", "354"), (_LINE + b".\r\n", "250")], arrives=True),
+        Oddity("pipelined", [(whole, "250"), *[(b"", "250")] * 2, (b"", "354"), (_LINE + b".\r\n", "250")], True),
     ]
 
 
