@@ -289,6 +289,7 @@ class WirePath:
             done([self._refusal])
         elif self._opened:
             self._on_flow = _nobody_waits
+            self._withhold = self.kept.size_bytes  # all of it leaves now: a late `_drained` must not send it twice
             self.relay.finish(self.kept.views, done)
         else:
             # The whole body came before the 354: send on when it is there.

@@ -199,6 +199,8 @@ class Transaction(Settlement):
 
     def _wire_path(self, ram: RamPath) -> WirePath:
         delivery = self.site.config.delivery
+        # Before the path begins: where the next hop is lost already, it lets go of what it holds at once.
+        draft = self._keep_from_start(ram) if delivery.keep_bytes else None
         path = WirePath(
             ram.relay,
             ram.kept,
@@ -206,23 +208,23 @@ class Transaction(Settlement):
             withhold_bytes=delivery.withhold,
             on_flow=lambda flows: self.door.flow(FLOW_HOP, flows=flows),
         )
-        if delivery.keep_bytes:
-            self._keep_from_start(path, ram)
+        path.draft = draft
         self.path_name = path.name
         return path
 
-    def _keep_from_start(self, path: WirePath, ram: RamPath) -> None:
+    def _keep_from_start(self, ram: RamPath) -> Draft | None:
         draft: Draft | None = None
         try:
             draft = self.site.spool.begin(self.envelope.declared_size_bytes)
             for octets in (self._received, *ram.kept.views) if self._headed else ():
                 draft.write(octets)
-            path.draft = draft
+            return draft
         except GatewayError as error:
             # The message can still be delivered; only holding and spooling it are no longer possible.
             self._log_trouble(error)
             if draft is not None:
                 draft.abandon()
+            return None
 
     def body(self, view: memoryview) -> None:
         """The next octets of the body, dot-stuffed unless BINARYMIME. `view` is the transaction's until `secure`."""
