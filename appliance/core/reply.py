@@ -18,6 +18,9 @@ class Reply:
         self.enhanced = enhanced
         self.lines = lines or ("",)
         prefix = f"{enhanced} " if enhanced else ""
+        if len(lines) == 1:
+            self.raw = f"{code} {prefix}{lines[0]}\r\n".encode("utf-8", "replace")
+            return
         last = len(self.lines) - 1
         self.raw = "".join(
             f"{code}{' ' if i == last else '-'}{prefix}{line}\r\n" for i, line in enumerate(self.lines)
@@ -58,14 +61,8 @@ class Reply:
 
 
 def accepted(transaction_id: str) -> Reply:
-    """The 250 to a message: it is ours from here on, or the next hop's. Not rendered, for it is on every path."""
-    made = Reply.__new__(Reply)
-    made.code = 250
-    made.enhanced = "2.0.0"
-    text = f"Ok [{transaction_id}]"
-    made.lines = (text,)
-    made.raw = b"250 2.0.0 " + text.encode() + b"\r\n"
-    return made
+    """The 250 to a message: it is ours from here on, or the next hop's."""
+    return Reply(250, "2.0.0", f"Ok [{transaction_id}]")
 
 
 # Positive

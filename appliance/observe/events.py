@@ -189,7 +189,7 @@ class _Bridge(logging.Handler):
     def __init__(self, log: EventLog) -> None:
         super().__init__()
         self._log = log
-        self._thread = threading.get_ident()
+        self._loop_thread = threading.get_ident()
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -200,7 +200,7 @@ class _Bridge(logging.Handler):
             self.handleError(record)
             return
         loop = self._log._loop
-        if loop is not None and threading.get_ident() != self._thread:
+        if loop is not None and threading.get_ident() != self._loop_thread:
             try:
                 loop.call_soon_threadsafe(self._log.event, "log", fields, record.levelno)
                 return

@@ -11,26 +11,28 @@ from appliance.core.reply import Reply
 _MOST_BEHIND_OPEN = 100
 
 
-class ReplyQueue(list[Reply | None]):
-    """Due replies, appended, and None for each that is not known yet (`reserve`).
+class ReplyQueue:
+    """Due replies, appended, and None for each that is not known yet (`reserve`)."""
 
-    A list, for a deque would take 0.7 KiB of each idle session.
-    """
-
-    __slots__ = ("open",)
+    __slots__ = ("_places", "open")
 
     def __init__(self) -> None:
+        self._places: list[Reply | None] = []  # a deque would take 0.7 KiB of each idle session
         self.open = 0
         """Places that wait for a reply."""
 
     @property
     def full(self) -> bool:
         """So many replies wait behind an open one that no further command should be taken."""
-        return len(self) >= _MOST_BEHIND_OPEN
+        return len(self._places) >= _MOST_BEHIND_OPEN
+
+    def append(self, reply: Reply) -> None:
+        """The reply to the newest command, known at once."""
+        self._places.append(reply)
 
     def reserve(self) -> None:
         """A place for the reply to the newest command."""
-        self.append(None)
+        self._places.append(None)
         self.open += 1
 
     def fill(self, reply: Reply) -> None:
@@ -41,30 +43,33 @@ class ReplyQueue(list[Reply | None]):
         """
         if not self.open:
             raise RuntimeError("no command waits for an answer")
-        self[self.index(None)] = reply
+        self._places[self._places.index(None)] = reply
         self.open -= 1
 
     def withdraw(self) -> None:
         """Gives up the newest place, which must be open: its command gets its reply later, by `append`."""
-        assert self[-1] is None
-        self.pop()
+        assert self._places[-1] is None
+        self._places.pop()
         self.open -= 1
 
     def end(self, last: Reply | None) -> None:
         """Nothing comes any more: what is open, and all behind it, is given up for `last`."""
         if self.open:
-            del self[self.index(None) :]
+            del self._places[self._places.index(None) :]
             self.open = 0
         if last is not None:
             self.append(last)
 
     def take(self) -> bytes:
         """The replies that are due, as octets; b"" if none is."""
-        due = self.index(None) if self.open else len(self)
-        if due == 1 and (only := self.pop(0)) is not None:
+        places = self._places
+        if not places:
+            return b""
+        due = places.index(None) if self.open else len(places)
+        if due == 1 and (only := places.pop(0)) is not None:
             return only.raw
         if not due:
             return b""
-        output = b"".join([reply.raw for reply in self[:due] if reply is not None])
-        del self[:due]
+        output = b"".join([reply.raw for reply in places[:due] if reply is not None])
+        del places[:due]
         return output

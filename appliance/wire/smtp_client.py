@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from appliance.core.reply import Reply
 from appliance.wire.auth_client import CANCEL, Mechanism, auth_answer, auth_command
@@ -52,7 +52,8 @@ class State(enum.Enum):
     CLOSED = "closed"
 
 
-class _Row(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class _Row:
     """One row of the table: a command, when it may be sent, what may answer it, and where that leads."""
 
     kind: Kind
@@ -91,7 +92,7 @@ _CLOSING = _Row(Kind.CLOSING, (), None, (), None, _S.CLOSED)
 Event = tuple[Kind, Reply]
 
 
-class OutOfOrder(RuntimeError):
+class OutOfOrder(Exception):
     """The driver sent what the session does not allow: an error of ours, not the peer's."""
 
 
