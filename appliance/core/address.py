@@ -8,25 +8,25 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import NamedTuple
+from typing import Final
 
-_ATEXT = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~\-"
-PLAIN_MAILBOX = rf"([{_ATEXT}]++(?:\.[{_ATEXT}]++)*+)@([A-Za-z0-9]++(?:(?:\.|-+)[A-Za-z0-9]++)*+)"
+_ATEXT: Final = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~\-"
+PLAIN_MAILBOX: Final = rf"([{_ATEXT}]++(?:\.[{_ATEXT}]++)*+)@([A-Za-z0-9]++(?:(?:\.|-+)[A-Za-z0-9]++)*+)"
 """Regular expression of nearly all mailboxes: two groups, dot-atom and host name; lengths are not checked."""
-_PLAIN = re.compile(PLAIN_MAILBOX.encode())
-_DOT_ATOM_UTF8 = re.compile(rf"[\u0080-\U0010ffff{_ATEXT}]+(?:\.[\u0080-\U0010ffff{_ATEXT}]+)*")
-_QUOTED = re.compile(r'"((?:[ !#-\[\]-~\u0080-\U0010ffff]|\\[ -~])*)"')
+_PLAIN: Final = re.compile(PLAIN_MAILBOX.encode())
+_DOT_ATOM_UTF8: Final = re.compile(rf"[\u0080-\U0010ffff{_ATEXT}]+(?:\.[\u0080-\U0010ffff{_ATEXT}]+)*")
+_QUOTED: Final = re.compile(r'"((?:[ !#-\[\]-~\u0080-\U0010ffff]|\\[ -~])*)"')
 _LABEL = re.compile(r"[A-Za-z0-9\u0080-\U0010ffff](?:[A-Za-z0-9\u0080-\U0010ffff-]{0,61}[A-Za-z0-9\u0080-\U0010ffff])?")
-_SOURCE_ROUTE = re.compile(rb"@[A-Za-z0-9.\-\[\]:]+(?:,@[A-Za-z0-9.\-\[\]:]+)*:")
-_CONTROL_UTF8 = re.compile("[\u0080-\u009f\u2028\u2029]")
+_SOURCE_ROUTE: Final = re.compile(rb"@[A-Za-z0-9.\-\[\]:]+(?:,@[A-Za-z0-9.\-\[\]:]+)*:")
+_CONTROL_UTF8: Final = re.compile("[\u0080-\u009f\u2028\u2029]")
 
-MAX_LOCAL_OCTETS = 64  # RFC 5321 §4.5.3.1.1
-MAX_DOMAIN_OCTETS = 255  # RFC 5321 §4.5.3.1.2
-MAX_LABEL_OCTETS = 63  # RFC 1035 §2.3.4
-MAX_PATH_OCTETS = 254  # RFC 5321 §4.5.3.1.3: 256 with the angle brackets
+MAX_LOCAL_OCTETS: Final = 64  # RFC 5321 §4.5.3.1.1
+MAX_DOMAIN_OCTETS: Final = 255  # RFC 5321 §4.5.3.1.2
+MAX_LABEL_OCTETS: Final = 63  # RFC 1035 §2.3.4
+MAX_PATH_OCTETS: Final = 254  # RFC 5321 §4.5.3.1.3: 256 with the angle brackets
 
 
-class BadAddress(ValueError):
+class BadAddress(Exception):
     """The bytes are no mailbox in the sense of RFC 5321 §4.1.2; permanent."""
 
 
@@ -34,14 +34,31 @@ class NeedsSmtpUtf8(BadAddress):
     """The address has non-ASCII characters, and the client did not ask for SMTPUTF8 (RFC 6531 §3.4)."""
 
 
-class Address(NamedTuple):
-    """A mailbox. `raw` is what stood between the angle brackets, less a source route, ready to be sent on."""
+class Address:
+    """A mailbox, immutable by convention.
 
-    raw: str
-    local: str
-    """The local part with quoting undone; case kept."""
-    domain: str
-    """Lower case; an address literal keeps its brackets; U-labels stay U-labels (`dns` converts them)."""
+    `raw` is what stood between the angle brackets, less a source route, ready to be sent on.
+    """
+
+    __slots__ = ("domain", "local", "raw")
+
+    def __init__(self, raw: str, local: str, domain: str) -> None:
+        self.raw = raw
+        self.local = local
+        """The local part with quoting undone; case kept."""
+        self.domain = domain
+        """Lower case; an address literal keeps its brackets; U-labels stay U-labels (`dns` converts them)."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Address) and (self.raw, self.local, self.domain) == (
+            other.raw, other.local, other.domain,
+        )  # fmt: skip
+
+    def __hash__(self) -> int:
+        return hash(self.raw)
+
+    def __repr__(self) -> str:
+        return f"Address({self.raw!r}, {self.local!r}, {self.domain!r})"
 
     def __str__(self) -> str:
         return self.raw
@@ -59,7 +76,7 @@ class Address(NamedTuple):
         return self.raw.isascii()
 
 
-NULL_SENDER = Address("", "", "")
+NULL_SENDER: Final = Address("", "", "")
 
 
 def parse_address(raw_path: bytes, *, utf8: bool = False) -> Address:

@@ -7,9 +7,10 @@ this room reads none.
 from __future__ import annotations
 
 import secrets
+from typing import Final
 
-_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
+_ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS: Final = [a + b for a in _ALPHABET for b in _ALPHABET]
 
 
 class IdSource:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import Final
 
 
 class Action(enum.Enum):
@@ -23,7 +24,7 @@ class FailPolicy(enum.Enum):
     REFUSE = "refuse"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Finding:
     """One fact about a message. `trouble`: the scanner could not do its work; then `fail` says what follows."""
 
@@ -38,7 +39,7 @@ class Finding:
     fail: FailPolicy = FailPolicy.TEMPFAIL
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Verdict:
     """The decision: the rule that decided first, the facts under it, and what would have had to differ."""
 
@@ -48,4 +49,4 @@ class Verdict:
     counterfactual: str = ""
 
 
-ACCEPTED = Verdict(Action.ACCEPT)
+ACCEPTED: Final = Verdict(Action.ACCEPT)

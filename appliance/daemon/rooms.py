@@ -32,6 +32,7 @@ from appliance.delivery.send import send_stored
 from appliance.dns import mx
 from appliance.dns.resolver import Resolver
 from appliance.intake.access import Access
+from appliance.intake.bounds import Bounds
 from appliance.intake.buffers import BufferPool
 from appliance.intake.shared_counts import SharedCounts
 from appliance.intake.site import Site
@@ -170,6 +171,7 @@ def _build_site(
     limits = config.limits
     return Site(
         config=config,
+        bounds=Bounds(config),
         router=router,
         access=Access(config),
         policies=policies,

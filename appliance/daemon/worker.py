@@ -13,7 +13,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import uvloop
@@ -29,7 +29,7 @@ from appliance.daemon.rooms import Lasting, Rooms, build_lasting, build_rooms
 from appliance.intake.listener import Listener
 from appliance.intake.shared_counts import SharedCounts
 from appliance.observe.events import ERROR, WARNING, EventLog
-from appliance.observe.metrics import render
+from appliance.observe.exposition import render
 from appliance.observe.scrape import MetricsServer
 
 if TYPE_CHECKING:
@@ -148,8 +148,9 @@ class Worker:
             self._listeners.append(listener)
             implicit = self._rooms.site.tls if listen.kind is ListenKind.SUBMISSIONS else None
             timeout_s = self._config.timeouts.tls_handshake if implicit is not None else None
+            make_session: Callable[[], Any] = listener.make_session
             server = await loop.create_server(
-                listener.make_session, sock=sock, ssl=implicit, ssl_handshake_timeout=timeout_s, backlog=1024
+                make_session, sock=sock, ssl=implicit, ssl_handshake_timeout=timeout_s, backlog=1024
             )
             self._servers.append(server)
 

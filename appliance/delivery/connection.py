@@ -14,9 +14,8 @@ import asyncio
 import os
 import socket
 import ssl
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import cast
+from typing import Any, Final, cast
 
 from appliance.core import reply
 from appliance.core.reply import Reply
@@ -25,11 +24,14 @@ from appliance.wire.smtp_client import ReplyError, SmtpClient, State
 
 Answer = Callable[[Reply], None]
 
-_NEVER = float("inf")
+_CLOSED: Final = State.CLOSED
+_NEVER: Final = float("inf")
 
 
-class HopConnection(asyncio.Protocol):
-    """After `trouble` is set, every callback still expected has been called with it, and nothing can be sent."""
+class HopConnection:
+    """An `asyncio.Protocol` in all but descent, which event loops do not ask for and a compiled class cannot have.
+
+    After `trouble` is set, every callback still expected has been called with it, and nothing can be sent."""
 
     __slots__ = (
         "_drained", "_expected", "_fd", "_final_timeout_s", "_held", "_now", "_reply_timeout_s", "_transport",
@@ -48,8 +50,8 @@ class HopConnection(asyncio.Protocol):
         self._now = now_s
         self.engine = SmtpClient(lmtp=endpoint.lmtp)
         """Makes the octets of each command, which `submit` sends, and knows what may be said when."""
-        self._expected: deque[Answer] = deque()
-        self._held: deque[bytes] = deque()  # commands that wait for the reply to the one before
+        self._expected: list[Answer] = []
+        self._held: list[bytes] = []  # commands that wait for the reply to the one before
         self._transport: asyncio.Transport | None = None
         self._fd = -1
         self._drained: Callable[[], None] | None = None
@@ -80,7 +82,7 @@ class HopConnection(asyncio.Protocol):
             self._held.extend(command.splitlines(keepends=True))
             if not quiet:
                 return
-            command = self._held.popleft()
+            command = self._held.pop(0)
         self._transport.write(command)
 
     def expect_final(self, answers: Iterable[Answer]) -> None:
@@ -167,7 +169,8 @@ class HopConnection(asyncio.Protocol):
         if transport is None:
             raise ConnectionResetError("connection lost before the handshake")
         self._fd = -1
-        secure = await asyncio.get_running_loop().start_tls(transport, self, context, server_hostname=name)
+        protocol: Any = self
+        secure = await asyncio.get_running_loop().start_tls(transport, protocol, context, server_hostname=name)
         if secure is None or self.trouble is not None:
             raise ConnectionResetError("connection lost in the handshake")
         self._transport = secure
@@ -214,14 +217,14 @@ class HopConnection(asyncio.Protocol):
             if not expected:
                 self.fail(reply.NEXT_HOP_LOST)  # 421 is the one thing a server may say unasked (RFC 5321 §3.8)
                 return
-            callback = expected.popleft()
+            callback = expected.pop(0)
             if not expected:
                 self.deadline_s = _NEVER
             callback(answer)
             if self._held and self._transport is not None:
                 self.deadline_s = self._now() + self._reply_timeout_s
-                self._transport.write(self._held.popleft())
-        if engine.state is State.CLOSED and self.trouble is None:
+                self._transport.write(self._held.pop(0))
+        if engine.state is _CLOSED and self.trouble is None:
             self.fail(events[-1][1] if events else reply.NEXT_HOP_LOST)
 
     def pause_writing(self) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-_DEFAULT_PORTS = {"smtp": 25, "smtps": 465, "lmtp": 24}
+_DEFAULT_PORTS: Final = {"smtp": 25, "smtps": 465, "lmtp": 24}
 
 
 class Endpoint(NamedTuple):

@@ -10,6 +10,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -90,17 +91,18 @@ class Handshake:
     async def _connect(self, connection: HopConnection, sock: socket.socket | None, policy: TlsPolicy) -> None:
         endpoint, loop = connection.endpoint, asyncio.get_running_loop()
         greeting = connection.expect()
+        factory: Callable[[], Any] = lambda: connection  # noqa: E731 - a compiled class is no BaseProtocol by descent
         context = self._contexts.get(policy) if endpoint.implicit_tls else None
         name = policy.name if context is not None else None
         try:
             async with asyncio.timeout(self._timeouts.connect):
                 if endpoint.path:
-                    await loop.create_unix_connection(lambda: connection, endpoint.path)
+                    await loop.create_unix_connection(factory, endpoint.path)
                 elif sock is not None:
-                    await loop.create_connection(lambda: connection, sock=sock, ssl=context, server_hostname=name)
+                    await loop.create_connection(factory, sock=sock, ssl=context, server_hostname=name)
                 else:
                     await loop.create_connection(
-                        lambda: connection, endpoint.host, endpoint.port, ssl=context, server_hostname=name
+                        factory, endpoint.host, endpoint.port, ssl=context, server_hostname=name
                     )
         except ssl.SSLError as error:
             raise handshake_failed(error, policy) from error

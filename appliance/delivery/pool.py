@@ -16,6 +16,7 @@ import logging
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from appliance.config.schema import NextHop
 from appliance.core import reply
@@ -28,7 +29,7 @@ from appliance.delivery.endpoint import Endpoint, parse_endpoint
 Ready = Callable[[HopConnection | Reply], None]
 Open = Callable[[Endpoint], Awaitable[HopConnection]]
 
-_MAX_WAITERS = 1_000
+_MAX_WAITERS: Final = 1_000
 
 _log = logging.getLogger(__name__)
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import Final
 
 from appliance.config.schema import Config, Domain, NextHop
 from appliance.core.address import Address
 from appliance.core.errors import BadDomain, ConfigError
 from appliance.dns.names import to_ascii
 
-MAX_CACHED_DOMAINS = 10_000
+MAX_CACHED_DOMAINS: Final = 10_000
 """The peer names the domains: the cache is emptied when it is full, so that it cannot be grown at will."""
 
 
@@ -28,7 +29,7 @@ class RouteKind(enum.Enum):
     NONE = "none"  # no domain, or one that cannot be a domain
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Route:
     """Where the mail of one domain goes. Equal `key`, equal destination: they can share a transaction."""
 
@@ -48,7 +49,7 @@ class Route:
         return self.kind not in (RouteKind.OWN, RouteKind.NONE)
 
 
-NO_ROUTE = Route(RouteKind.NONE, "none", "")
+NO_ROUTE: Final = Route(RouteKind.NONE, "none", "")
 
 
 class Router:

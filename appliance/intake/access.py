@@ -8,6 +8,7 @@ quoted `@`, source routes) are refused from everybody who may not relay.
 from __future__ import annotations
 
 import ipaddress
+from typing import Final
 
 from appliance.config.schema import Config
 from appliance.core import reply
@@ -18,12 +19,12 @@ from appliance.delivery.route import Route, RouteKind
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-NOT_OURS = Reply(550, "5.1.1", "No mailbox here by that name")
-BAD_DOMAIN = Reply(550, "5.1.2", "Recipient domain is no domain")
-LITERAL_REFUSED = Reply(550, "5.1.2", "Address literals are not accepted")
+NOT_OURS: Final = Reply(550, "5.1.1", "No mailbox here by that name")
+BAD_DOMAIN: Final = Reply(550, "5.1.2", "Recipient domain is no domain")
+LITERAL_REFUSED: Final = Reply(550, "5.1.2", "Address literals are not accepted")
 
-_RELAY_MARKS = frozenset("%!@:")
-_MAX_CACHED = 10_000
+_RELAY_MARKS: Final = frozenset("%!@:")
+_MAX_CACHED: Final = 10_000
 
 
 def parse_networks(texts: list[str]) -> tuple[Network, ...]:

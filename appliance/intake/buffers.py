@@ -7,8 +7,10 @@ it back (`give`) when no view is left. The budget counts what is owned.
 
 from __future__ import annotations
 
-BUFFER_BYTES = 256 << 10
-_MAX_FREE = 32
+from typing import Final
+
+BUFFER_BYTES: Final = 256 << 10
+_MAX_FREE: Final = 32
 
 
 class BufferPool:

@@ -10,8 +10,9 @@ Called by `intake.transaction` alone. Paths know no policy; they report replies.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final
 
 from appliance.core.errors import GatewayError
 from appliance.core.reply import Reply
@@ -20,33 +21,42 @@ from appliance.intake.buffers import BufferPool
 from appliance.observe.metrics import Counters
 from appliance.spool.draft import Draft
 
-COPY_LIMIT_BYTES = 16 << 10
-_CRUMBS, _CRUMB_BYTES = 16, 512
+COPY_LIMIT_BYTES: Final = 16 << 10
+_CRUMBS: Final = 16
+_CRUMB_BYTES: Final = 512
 """More views than this that are shorter than that on average are joined."""
-_CRUMB_READ_BYTES = 512
+_CRUMB_READ_BYTES: Final = 512
 """What comes in reads of fewer octets is joined, too."""
-_JOINED_BYTES = 64 << 10
+_JOINED_BYTES: Final = 64 << 10
 
 Views = Sequence[memoryview | bytes | bytearray]
 Finals = Callable[[list[Reply]], None]
 Settled = Callable[[GatewayError | None], None]
 
 
-class BodyPath(Protocol):
-    name: str
+class BodyPath(ABC):
+    __slots__ = ("name",)
 
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @abstractmethod
     def take(self, view: memoryview) -> None:
         """Takes the next octets. Views may be kept until the next `secure`, which follows before the buffer changes."""
 
+    @abstractmethod
     def secure(self) -> bool:
         """Called when the door is about to read on: True if the path keeps views of the door's buffer and needs it."""
 
+    @abstractmethod
     def own(self, buffer: bytearray) -> None:
         """The buffer that `secure` asked for is the path's now; the door goes on filling its free end."""
 
+    @abstractmethod
     def keeps(self, buffer: bytearray) -> bool:
         """Whether `buffer` was given by `own` and not given back yet."""
 
+    @abstractmethod
     def drop(self) -> None:
         """Lets go of everything; the next hop gets no message. Idempotent."""
 
@@ -151,13 +161,13 @@ class Kept:
             self._pool.give(buffer)
 
 
-class RamPath:
+class RamPath(BodyPath):
     """The body waits in memory for its verdict, then leaves in one vectored write."""
 
-    name = "ram"
     __slots__ = ("kept", "relay")
 
     def __init__(self, relay: Relay, kept: Kept) -> None:
+        super().__init__("ram")
         self.relay = relay
         self.kept = kept
 
@@ -196,10 +206,9 @@ class RamPath:
         self.kept.drop()
 
 
-class WirePath:
+class WirePath(BodyPath):
     """The body flows on while it comes in; its end is withheld until the verdict."""
 
-    name = "wire"
     __slots__ = (
         "_blocked", "_current", "_on_flow", "_opened", "_received", "_refusal", "_withhold", "draft", "kept", "relay",
     )  # fmt: skip
@@ -208,6 +217,7 @@ class WirePath:
         self, relay: Relay, kept: Kept, *, received: bytes, withhold_bytes: int, on_flow: Callable[[bool], None]
     ) -> None:
         """`on_flow(False)` asks the door to stop reading, `on_flow(True)` to go on."""
+        super().__init__("wire")
         self.relay = relay
         self.kept = kept
         self._received = received
@@ -307,13 +317,13 @@ def _nobody_waits(flows: bool) -> None:
     """The body is complete: there is nothing to be stopped any more."""
 
 
-class SpoolPath:
+class SpoolPath(BodyPath):
     """The body goes to stable storage as it comes."""
 
-    name = "spool"
     __slots__ = ("draft", "trouble")
 
     def __init__(self, draft: Draft, received: bytes) -> None:
+        super().__init__("spool")
         self.draft: Draft | None = draft
         self.trouble: GatewayError | None = None
         self._write(received)
@@ -326,7 +336,7 @@ class SpoolPath:
         except GatewayError as error:
             self.trouble = error
 
-    def take(self, view: memoryview | bytes | bytearray) -> None:
+    def take(self, view: memoryview) -> None:
         self._write(view)
 
     def secure(self) -> bool:

@@ -5,7 +5,6 @@ Called by the sessions of all ports, after STARTTLS and where TLS comes first.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import ssl
 
@@ -16,10 +15,9 @@ def secured(client: Client, ssl_object: ssl.SSLObject) -> Client:
     """`client` under TLS; what it said in clear before is forgotten (RFC 3207 §4.2)."""
     cipher = ssl_object.cipher()
     certificate = ssl_object.getpeercert(binary_form=True)
-    return dataclasses.replace(
-        client,
-        tls=f"{ssl_object.version()}/{cipher[0] if cipher is not None else ''}",
-        certificate=hashlib.sha256(certificate).hexdigest() if certificate else "",
-        helo="",
-        esmtp=False,
-    )
+    changed = client.copy()
+    changed.tls = f"{ssl_object.version()}/{cipher[0] if cipher is not None else ''}"
+    changed.certificate = hashlib.sha256(certificate).hexdigest() if certificate else ""
+    changed.helo = ""
+    changed.esmtp = False
+    return changed

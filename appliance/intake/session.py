@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from typing import Any
 
-from appliance.config.schema import BareNewline
 from appliance.core import reply
 from appliance.core.reply import Reply
 from appliance.intake.secured import secured
@@ -27,13 +27,13 @@ class Session(SocketSession):
     __slots__ = ()
 
     def _make_engine(self) -> SmtpServer:
-        limits = self.site.config.limits
+        bounds = self.site.bounds
         return SmtpServer(
             self,
-            command_limit=limits.command_line,
-            errors_limit=limits.errors_per_session,
-            size_limit=limits.message_size,
-            passes_bare_newlines=self.site.config.delivery.bare_newline is BareNewline.NORMALISE,
+            command_limit=bounds.command_line,
+            errors_limit=bounds.errors_per_session,
+            size_limit=bounds.message_size,
+            passes_bare_newlines=bounds.normalises,
         )
 
     # -- what the engine asks
@@ -48,7 +48,7 @@ class Session(SocketSession):
         return self.listener.ehlo_secure if self.client.tls else self.listener.ehlo_clear
 
     def on_mail(self, command: MailCommand) -> Reply:
-        limit = self.site.config.limits.messages_per_session
+        limit = self.site.bounds.messages_per_session
         if self._messages >= limit or self.listener.draining:
             return reply.TOO_MANY_MESSAGES if self._messages >= limit else reply.SHUTTING_DOWN
         self._messages += 1
@@ -66,7 +66,7 @@ class Session(SocketSession):
 
     def on_data(self, form: str) -> Reply | None:
         assert self._transaction is not None
-        if self.site.config.delivery.bare_newline is BareNewline.NORMALISE:
+        if self.site.bounds.normalises:
             self._normaliser = Normaliser()
         return self._transaction.data(form)
 
@@ -117,8 +117,11 @@ class Session(SocketSession):
             return
         loop = asyncio.get_running_loop()
         timeout_s = self.site.config.timeouts.tls_handshake
+        protocol: Any = self
         try:
-            secure = await loop.start_tls(transport, self, context, server_side=True, ssl_handshake_timeout=timeout_s)
+            secure = await loop.start_tls(
+                transport, protocol, context, server_side=True, ssl_handshake_timeout=timeout_s
+            )
         except (OSError, ssl.SSLError) as error:
             self.site.counters.tls_handshakes["in", "failed"] += 1
             self.site.events.event("tls_failed", {"client": self.client.ip, "reason": str(error)})

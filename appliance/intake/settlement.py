@@ -7,8 +7,9 @@ given only when somebody holds the debt: the next hop with its own 250, or the s
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final
 
 from appliance.core import reply
 from appliance.core.address import Address
@@ -26,17 +27,25 @@ from appliance.scan.contract import Scan
 from appliance.spool.meta import EntryMeta
 from appliance.wire.header_section import HeaderSection
 from appliance.wire.line_length import LineLength
+from appliance.wire.smtp_states import Handler
 
-FLOW_HOP, FLOW_SCAN = 1, 2
+_ACCEPT: Final = Action.ACCEPT
+_BINARY: Final = Body.BINARY
+FLOW_HOP: Final = 1
+FLOW_SCAN: Final = 2
 """Reasons for which a transaction stops its door from reading."""
 
 
-class Door(Protocol):
-    """What a transaction needs of its front door."""
+class Door(Handler):
+    """What a transaction needs of its front door, which is whom the engine asks as well."""
 
+    __slots__ = ()
+
+    @abstractmethod
     def answer(self, answer: Reply) -> None:
         """The reply to the oldest command that was answered by None."""
 
+    @abstractmethod
     def flow(self, reason: int, *, flows: bool) -> None:
         """Stops or restarts reading for one reason; reading goes on when no reason is left."""
 
@@ -92,7 +101,7 @@ class Settlement:
                 if finding.trouble:
                     self.site.counters.scanner_troubles[finding.scanner] += 1
         action = self.verdict.action
-        if action is Action.ACCEPT:
+        if action is _ACCEPT:
             self._deliver()
         elif action is Action.HOLD:
             self._hold()
@@ -111,7 +120,7 @@ class Settlement:
         self._handed_over_s = self.site.clock()
         path = self._path
         if isinstance(path, RamPath):
-            path.deliver(self._received, binary=self.envelope.body is Body.BINARY, done=self._hop_answered)
+            path.deliver(self._received, binary=self.envelope.body is _BINARY, done=self._hop_answered)
         elif isinstance(path, WirePath):
             path.deliver(self._hop_answered)
         else:
@@ -255,7 +264,7 @@ class Settlement:
             self._relay.abort()
 
     def _may_spool(self) -> bool:
-        return self.site.config.delivery.spool_when_down
+        return self.site.bounds.spool_when_down
 
     def _go_to_spool(self) -> None:
         self._spooling = True

@@ -14,14 +14,18 @@ from __future__ import annotations
 import ipaddress
 import mmap
 import zlib
+from typing import Final
 
-_CELLS = 16384
-_KINDS = 4
-SESSIONS, NEW_SESSIONS, MESSAGES, RECIPIENTS = range(_KINDS)
-_TOTAL = _KINDS * 2 * _CELLS  # place of the worker's own total of sessions
-_MINUTE = _TOTAL + 1  # place of the minute that its rate windows belong to
-_COLUMN_CELLS = _TOTAL + 2
-_REMEMBERED_KEYS = 4096
+_CELLS: Final = 16384
+_KINDS: Final = 4
+SESSIONS: Final = 0
+NEW_SESSIONS: Final = 1
+MESSAGES: Final = 2
+RECIPIENTS: Final = 3
+_TOTAL: Final = _KINDS * 2 * _CELLS  # place of the worker's own total of sessions
+_MINUTE: Final = _TOTAL + 1  # place of the minute that its rate windows belong to
+_COLUMN_CELLS: Final = _TOTAL + 2
+_REMEMBERED_KEYS: Final = 4096
 
 
 class SharedCounts:

@@ -15,6 +15,7 @@ from appliance.core.ids import IdSource
 from appliance.delivery.pool import HopPool
 from appliance.delivery.route import Router
 from appliance.intake.access import Access
+from appliance.intake.bounds import Bounds
 from appliance.intake.buffers import BufferPool
 from appliance.intake.shared_counts import SharedCounts
 from appliance.intake.users import Users
@@ -27,11 +28,12 @@ from appliance.spool.spool import Spool
 from appliance.wire.header_section import HeaderLimits
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Site:
     """See the module. `clock` gives seconds since the epoch."""
 
     config: Config
+    bounds: Bounds
     router: Router
     access: Access
     policies: Mapping[str, Policy]

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import abstractmethod
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from appliance.core import reply
 from appliance.core.envelope import Client
 from appliance.core.reply import Reply
 from appliance.intake.buffers import BUFFER_BYTES
+from appliance.intake.settlement import Door
 from appliance.intake.shared_counts import NEW_SESSIONS, key_of
 from appliance.intake.site import Site
 from appliance.intake.transaction import Transaction
@@ -28,13 +29,19 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_MIN_ROOM_BYTES = 8 << 10  # a buffer with less room left is not filled further
-_LINGER_S = 5.0
-_ENGINE_WAITS, _WRITE_FULL = 4, 8  # further reasons not to read, beside the transaction's
+_MIN_ROOM_BYTES: Final = 8 << 10  # a buffer with less room left is not filled further
+_UPGRADING: Final = State.UPGRADING
+_CLOSED: Final = State.CLOSED
+_LINGER_S: Final = 5.0
+_ENGINE_WAITS: Final = 4
+_WRITE_FULL: Final = 8
 
 
-class SocketSession(asyncio.BufferedProtocol):
-    """One client. Owned by its `Listener` from connection to loss."""
+class SocketSession(Door):
+    """One client. Owned by its `Listener` from connection to loss.
+
+    An `asyncio.BufferedProtocol` in all but descent, which uvloop does not ask for and a compiled class cannot have.
+    """
 
     __slots__ = (
         "_began_s", "_buffer", "_counted", "_early", "_engine", "_filled", "_leaving", "_messages", "_normaliser",
@@ -86,14 +93,14 @@ class SocketSession(asyncio.BufferedProtocol):
 
     def _admit(self) -> None:
         """Counts the session and greets it, or says why it may not stay."""
-        site, limits = self.site, self.site.config.limits
+        site = self.site
         self.key, is_net64 = key_of(self.client.ip)
         now_s = site.clock()
         counts = site.counts
         refusal: Reply | None = None
         if self.listener.draining:
             refusal = reply.SHUTTING_DOWN
-        elif counts.sessions() >= limits.sessions:
+        elif counts.sessions() >= site.bounds.sessions:
             refusal = reply.TOO_MANY_SESSIONS
         elif self._comes_too_often(is_net64, now_s):
             refusal = reply.TOO_MANY_FROM_YOU
@@ -108,11 +115,11 @@ class SocketSession(asyncio.BufferedProtocol):
         self._flush()
 
     def _comes_too_often(self, is_net64: bool, now_s: float) -> bool:
-        counts, limits = self.site.counts, self.site.config.limits
-        most = limits.sessions_per_net64 if is_net64 else limits.sessions_per_address
+        counts, bounds = self.site.counts, self.site.bounds
+        most = bounds.sessions_per_net64 if is_net64 else bounds.sessions_per_address
         if counts.sessions_of(self.key) >= most:
             return True
-        return counts.rate(NEW_SESSIONS, self.key, now_s) >= limits.sessions_per_minute
+        return counts.rate(NEW_SESSIONS, self.key, now_s) >= bounds.sessions_per_minute
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
@@ -155,7 +162,7 @@ class SocketSession(asyncio.BufferedProtocol):
             self._feed_proxy(self._proxy, memoryview(buffer)[start:stop])
             return
         engine = self._engine
-        if engine.state is State.UPGRADING:
+        if engine.state is _UPGRADING:
             # Already decrypted, but `start_tls` has not returned yet: clear text cannot come here, reading was paused.
             self._early = (self._early or bytearray()) + buffer[start:stop]
             return
@@ -211,7 +218,7 @@ class SocketSession(asyncio.BufferedProtocol):
         output = engine.take_output()
         if output:
             transport.write(output)
-        if engine.state is State.CLOSED and not engine.pending:
+        if engine.state is _CLOSED and not engine.pending:
             self.close(linger=not output.endswith(reply.BYE.raw))
         elif engine.waiting:
             self._stop(_ENGINE_WAITS)
@@ -252,8 +259,9 @@ class SocketSession(asyncio.BufferedProtocol):
     def _rearm(self) -> None:
         if self._leaving is not None:
             return
-        timeouts = self.site.config.timeouts
-        self.deadline_s = self.listener.now_s + (timeouts.data if self._engine.in_body else timeouts.command)
+        bounds = self.site.bounds
+        patience_s = bounds.data_timeout_s if self._engine.in_body else bounds.command_timeout_s
+        self.deadline_s = self.listener.now_s + patience_s
 
     def expire(self, now_s: float) -> None:
         """Called by the sweep, `now_s` monotonic: ends a session whose client is silent or holds up others."""

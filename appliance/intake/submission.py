@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
+from typing import Final
 
 from appliance.config.schema import BareNewline, Config, Listen
 from appliance.core import reply
@@ -28,11 +29,11 @@ from appliance.wire.parameters import MailCommand
 from appliance.wire.smtp_server import SmtpServer, State
 from appliance.wire.smtp_states import Asked
 
-AUTH_NEEDS_TLS = Reply(538, "5.7.11", "Encryption required for authentication")
+AUTH_NEEDS_TLS: Final = Reply(538, "5.7.11", "Encryption required for authentication")
 
-_VERIFYING = 16  # a reason not to read, beside the session's and the transaction's
-_HOST_NAME = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z][A-Za-z0-9-]*[A-Za-z0-9]\.?")
-_PRIVATE = frozenset({"local", "localdomain", "localhost", "lan", "home", "internal", "test", "invalid", "arpa"})
+_VERIFYING: Final = 16  # a reason not to read, beside the session's and the transaction's
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z][A-Za-z0-9-]*[A-Za-z0-9]\.?")
+_PRIVATE: Final = frozenset({"local", "localdomain", "localhost", "lan", "home", "internal", "test", "invalid", "arpa"})
 
 
 def kind_of(helo: str) -> str:
@@ -96,17 +97,16 @@ class SubmissionServer(SmtpServer):
 class SubmissionSession(Session):
     """One client that is to log in. Owned by its `SubmissionListener` from connection to loss."""
 
-    __slots__ = ("_dialogue",)
-
-    listener: SubmissionListener
-    _engine: SubmissionServer
+    __slots__ = ("_dialogue", "_gate", "_server")
 
     def __init__(self, listener: SubmissionListener) -> None:
         super().__init__(listener)
+        self._gate = listener.gate
         self._dialogue: AuthDialogue | None = None
 
-    def _make_engine(self) -> SubmissionServer:
-        return SubmissionServer(self, self.site.config)
+    def _make_engine(self) -> SmtpServer:
+        self._server = SubmissionServer(self, self.site.config)
+        return self._server
 
     # -- the connection
 
@@ -170,7 +170,7 @@ class SubmissionSession(Session):
 
     def _end_exchange(self, answer: Reply, rest: bytes) -> None:
         """`rest` is what came behind the exchange: commands again."""
-        self._engine.end_auth(answer)
+        self._server.end_auth(answer)
         self._rearm()
         self._engine.receive(bytearray(rest), 0, len(rest))
         if self._transaction is not None:
@@ -187,7 +187,7 @@ class SubmissionSession(Session):
         self._stop(_VERIFYING)
         try:
             site = self.site
-            user = await self.listener.gate.enter(site.users, self.client, site.events, login, password)
+            user = await self._gate.enter(site.users, self.client, site.events, login, password)
         finally:
             self._go(_VERIFYING)
         if isinstance(user, Reply):

@@ -10,7 +10,8 @@ where SMTP has a place for it.
 
 from __future__ import annotations
 
-from appliance.config.schema import Path
+from typing import Final
+
 from appliance.core import reply
 from appliance.core.address import Address
 from appliance.core.envelope import Body, Recipient
@@ -26,6 +27,8 @@ from appliance.wire.header_section import HeaderSection
 from appliance.wire.line_length import LineLength
 from appliance.wire.parameters import MailCommand, RcptCommand
 from appliance.wire.received import received
+
+_BINARY: Final = Body.BINARY
 
 
 class Transaction(Settlement):
@@ -52,16 +55,16 @@ class Transaction(Settlement):
         return reply.SENDER_OK
 
     def _mail_refusal(self, command: MailCommand) -> Reply | None:
-        site, client, limits = self.site, self.client, self.site.config.limits
-        if command.declared_size_bytes > limits.message_size:
+        site, client, bounds = self.site, self.client, self.site.bounds
+        if command.declared_size_bytes > bounds.message_size:
             return reply.TOO_BIG
         if command.requiretls and not client.tls:
             return reply.NO_REQUIRETLS_WITHOUT_TLS
-        if site.counts.rate(shared_counts.MESSAGES, self.key, self.began_s) >= limits.messages_per_minute:
+        if site.counts.rate(shared_counts.MESSAGES, self.key, self.began_s) >= bounds.messages_per_minute:
             return reply.RATE_LIMITED
         if site.buffers.exhausted:
             return reply.NO_MEMORY
-        checked = client.login and site.config.submission.sender_must_match
+        checked = client.login and bounds.sender_must_match
         if checked and (site.users is None or not site.users.may_send(client.login, command.sender)):
             return reply.SENDER_MISMATCH
         return None
@@ -70,13 +73,13 @@ class Transaction(Settlement):
 
     def recipient(self, command: RcptCommand) -> Reply | None:
         """Takes or refuses a recipient. None: the next hop is being asked, `Door.answer` follows."""
-        site, limits = self.site, self.site.config.limits
+        site, bounds = self.site, self.site.bounds
         address = command.recipient if command.recipient.domain else self._postmaster()
         route = site.router.route(address)
         refusal = site.access.refusal(self.client, address, route)
-        if refusal is None and len(self.envelope.recipients) + self._asked >= limits.recipients_per_message:
+        if refusal is None and len(self.envelope.recipients) + self._asked >= bounds.recipients_per_message:
             refusal = reply.TOO_MANY_RECIPIENTS
-        if refusal is None and limits.recipients_per_minute <= site.counts.rate(
+        if refusal is None and bounds.recipients_per_minute <= site.counts.rate(
             shared_counts.RECIPIENTS, self.key, self.began_s
         ):
             refusal = reply.RATE_LIMITED
@@ -105,7 +108,7 @@ class Transaction(Settlement):
             self.route = route
             by_mx = route.kind is RouteKind.MX
             # A policy that wants every message on disk, and mail for MX hosts, do not wait for anybody.
-            self._spooling = by_mx or self.site.config.delivery.path is Path.SPOOL
+            self._spooling = by_mx or self.site.bounds.spools
             return None
         if route.policy != first.policy:
             return reply.ONE_DESTINATION
@@ -156,16 +159,16 @@ class Transaction(Settlement):
         if self.site.buffers.exhausted:
             return self._refused(reply.NO_MEMORY)
         site, envelope = self.site, self.envelope
-        config = site.config
+        bounds = site.bounds
         recipient = envelope.recipients[0].address.raw if len(envelope.recipients) == 1 else ""
         self._received = received(
             self.client,
-            by=config.hostname,
+            by=bounds.hostname,
             transaction_id=self.id,
             date=site.date(self.began_s),
             recipient=recipient,
             smtputf8=envelope.smtputf8,
-            show_address=config.delivery.received_from_address,
+            show_address=bounds.shows_address,
         )
         try:
             self._path = self._choose_path()
@@ -174,20 +177,20 @@ class Transaction(Settlement):
             return self._refused(error.reply)
         self.path_name = self._path.name
         self._header = HeaderSection(site.header_limits)
-        if config.limits.body_line and envelope.body is not Body.BINARY:
-            self._lines = LineLength(config.limits.body_line)
+        if bounds.body_line and envelope.body is not _BINARY:
+            self._lines = LineLength(bounds.body_line)
         assert self.route is not None
         tee = site.tee if site.policies[self.route.policy].scan else site.unscanned
-        self._scan = tee.begin(dotted=envelope.body is not Body.BINARY, on_drained=self._scan_drained)
+        self._scan = tee.begin(dotted=envelope.body is not _BINARY, on_drained=self._scan_drained)
         return reply.START_INPUT
 
     def _choose_path(self) -> BodyPath:
-        delivery, declared = self.site.config.delivery, self.envelope.declared_size_bytes
+        bounds, declared = self.site.bounds, self.envelope.declared_size_bytes
         if self._spooling or self._relay is None:
             return SpoolPath(self.site.spool.begin(declared + len(self._received)), b"")
         kept = Kept(self.site.buffers, self.site.counters)
         ram = RamPath(self._relay, kept)
-        if (delivery.path is Path.WIRE or declared > delivery.hold_window) and self._can_stream():
+        if (bounds.wires or declared > bounds.hold_window) and self._can_stream():
             return self._wire_path(ram)
         return ram
 
@@ -195,17 +198,17 @@ class Transaction(Settlement):
         """LMTP may answer differently for each recipient, and BINARYMIME needs its length first: these are held."""
         relay = self._relay
         assert relay is not None
-        return not relay.splits and self.envelope.body is not Body.BINARY
+        return not relay.splits and self.envelope.body is not _BINARY
 
     def _wire_path(self, ram: RamPath) -> WirePath:
-        delivery = self.site.config.delivery
+        bounds = self.site.bounds
         # Before the path begins: where the next hop is lost already, it lets go of what it holds at once.
-        draft = self._keep_from_start(ram) if delivery.keep_bytes else None
+        draft = self._keep_from_start(ram) if bounds.keep_bytes else None
         path = WirePath(
             ram.relay,
             ram.kept,
             received=self._received if self._headed else b"",
-            withhold_bytes=delivery.withhold,
+            withhold_bytes=bounds.withhold,
             on_flow=lambda flows: self.door.flow(FLOW_HOP, flows=flows),
         )
         path.draft = draft
@@ -231,7 +234,7 @@ class Transaction(Settlement):
         size = self.size_bytes = self.size_bytes + len(view)
         if self.refusal is not None:
             return
-        if size > self.site.config.limits.message_size:
+        if size > self.site.bounds.message_size:
             self._refuse_body(reply.TOO_BIG)
             return
         if self._lines is not None and self._lines.feed(view):
@@ -248,7 +251,7 @@ class Transaction(Settlement):
             self.door.flow(FLOW_SCAN, flows=False)
         path.take(view)
         if isinstance(path, RamPath) and (
-            path.kept.size_bytes > self.site.config.delivery.hold_window or self.site.buffers.exhausted
+            path.kept.size_bytes > self.site.bounds.hold_window or self.site.buffers.exhausted
         ):
             self._outgrow(path)
         elif isinstance(path, SpoolPath) and path.trouble is not None:

@@ -18,22 +18,25 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import ClassVar, Protocol
+from typing import ClassVar, Final, Protocol
 
 from appliance.config.schema import Log
 from appliance.core.errors import ConfigError
 from appliance.observe.lines import LineSink
 
-DEBUG, INFO, WARNING, ERROR = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR
+DEBUG: Final = logging.DEBUG
+INFO: Final = logging.INFO
+WARNING: Final = logging.WARNING
+ERROR: Final = logging.ERROR
 
-FLUSH_AFTER_S = 0.1
-FLUSH_BYTES = 64 << 10
-RETRY_AFTER_S = 1.0
-BACKLOG_BYTES = 1 << 20
-CLOSE_WAIT_S = 1.0
+FLUSH_AFTER_S: Final = 0.1
+FLUSH_BYTES: Final = 64 << 10
+RETRY_AFTER_S: Final = 1.0
+BACKLOG_BYTES: Final = 1 << 20
+CLOSE_WAIT_S: Final = 1.0
 
-_SECRETS = frozenset({"password", "passwd", "secret", "token", "credentials", "authorization"})
-_REFUSED = _SECRETS | {"at", "level", "event"}
+_SECRETS: Final = frozenset({"password", "passwd", "secret", "token", "credentials", "authorization"})
+_REFUSED: Final = _SECRETS | {"at", "level", "event"}
 
 
 class Sink(Protocol):

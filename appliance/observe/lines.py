@@ -15,12 +15,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
+from typing import Final
 
 import orjson
 
-_LARGE_WRITE_BYTES = 1 << 20
-_KNOWN_EVENTS = 512
-_INT64 = 1 << 63
+_LARGE_WRITE_BYTES: Final = 1 << 20
+_KNOWN_EVENTS: Final = 512
+_INT64: Final = 1 << 63
 
 
 def plain(value: object) -> object:

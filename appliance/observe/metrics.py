@@ -1,21 +1,15 @@
 """What is counted: plain integers that the hot path increments, and their names for Prometheus.
 
-One `Counters` a worker process; `snapshot` makes it a value for the control socket, `render` turns the snapshots of
-all workers into Prometheus' text. Knows no socket (`scrape` serves the page) and no clock.
-
-prometheus_client costs 4.7 MiB of memory for its HTTP servers that we do not use, so it is imported at the first
-scrape, by the process that answers it.
+One `Counters` a worker process; `snapshot` makes it a value for the control socket, `exposition` turns the
+snapshots of all workers into Prometheus' text. Knows no socket (`scrape` serves the page) and no clock.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-if TYPE_CHECKING:
-    from prometheus_client.core import Metric
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
 
 LATENCY_BOUNDS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
@@ -92,7 +86,7 @@ class Counters:
         Raises:
             KeyError: there is no such gauge.
         """
-        if name not in _BY_NAME or name in self.__slots__:
+        if name not in _BY_NAME or hasattr(self, name):
             raise KeyError(name)
         self._gauges[name] = read
 
@@ -120,7 +114,7 @@ class Family(NamedTuple):
     labels: tuple[str, ...] = ()
 
 
-FAMILIES = (
+FAMILIES: Final = (
     Family("sessions_open", "mailweir_sessions_open", "gauge", "SMTP sessions open now"),
     Family("sessions_total", "mailweir_sessions", "counter", "SMTP sessions taken"),
     Family("messages", "mailweir_messages", "counter", "Messages by path and verdict", ("path", "action")),
@@ -142,7 +136,7 @@ FAMILIES = (
     Family("log_dropped", "mailweir_log_dropped", "counter", "Events lost because the log was not read"),
     Family("tracking_dropped", "mailweir_tracking_dropped", "counter", "Tracking rows lost to disk trouble"),
 )  # fmt: skip
-_BY_NAME = {family.name: family for family in FAMILIES}
+_BY_NAME: Final = {family.name: family for family in FAMILIES}
 
 
 def _labels(key: object) -> list[str]:
@@ -151,48 +145,3 @@ def _labels(key: object) -> list[str]:
 
 def _number(value: object) -> object:
     return {"counts": value.counts.copy(), "sum_s": value.sum_s} if isinstance(value, Histogram) else value
-
-
-def render(snapshots: Mapping[str, Snapshot]) -> bytes:
-    """The snapshots of all workers, by name of the worker, in Prometheus' text format 0.0.4.
-
-    A worker of another version may lack a value or have one more: it is left out.
-    """
-    from prometheus_client import generate_latest  # 4.7 MiB, for who is asked only
-    from prometheus_client.registry import Collector
-
-    class _Workers(Collector):
-        def collect(self) -> Iterator[Metric]:
-            for family in FAMILIES:
-                yield _metric(family, snapshots)
-
-    return generate_latest(_Workers())
-
-
-def _metric(family: Family, snapshots: Mapping[str, Snapshot]) -> Metric:
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-
-    labels = (*family.labels, "worker")
-    if family.kind == "histogram":
-        histogram = HistogramMetricFamily(family.metric, family.about, labels=labels)
-        for worker, snapshot in snapshots.items():
-            for *values, value in snapshot.get(family.name, ()):
-                histogram.add_metric([*values, worker], _buckets(value["counts"]), value["sum_s"])
-        return histogram
-    kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
-    metric = kind(family.metric, family.about, labels=labels)
-    for worker, snapshot in snapshots.items():
-        if family.name in snapshot:
-            rows = snapshot[family.name] if family.labels else [[snapshot[family.name]]]
-            for *values, value in rows:
-                metric.add_metric([*values, worker], value)
-    return metric
-
-
-def _buckets(counts: list[int]) -> list[tuple[str, float]]:
-    """Prometheus' cumulative buckets."""
-    total, buckets = 0, list[tuple[str, float]]()
-    for bound, count in zip((*map(str, LATENCY_BOUNDS_S), "+Inf"), counts, strict=True):
-        total += count
-        buckets.append((bound, total))
-    return buckets

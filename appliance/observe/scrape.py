@@ -10,7 +10,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from appliance.core.errors import ConfigError
-from appliance.observe.metrics import Snapshot, render
+from appliance.observe.exposition import render
+from appliance.observe.metrics import Snapshot
 
 MAX_REQUEST_BYTES = 8 << 10
 MAX_CONNECTIONS = 8

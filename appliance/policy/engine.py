@@ -18,12 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from typing import Final
 
 from appliance.config.schema import Policy, Rule
 from appliance.core.verdict import ACCEPTED, Action, FailPolicy, Finding, Verdict
 
-_SEVERITY = {action: rank for rank, action in enumerate(Action)}  # Action lists the mildest first
-_BY_FAIL_POLICY = {
+_SEVERITY: Final = {action: rank for rank, action in enumerate(Action)}  # Action lists the mildest first
+_BY_FAIL_POLICY: Final = {
     FailPolicy.OPEN: Action.ACCEPT,
     FailPolicy.TEMPFAIL: Action.DEFER,
     FailPolicy.REFUSE: Action.REFUSE,

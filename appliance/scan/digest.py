@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from typing import Final
 
 from appliance.core.verdict import FailPolicy, Finding
 from appliance.scan.contract import Done, Scan
 from appliance.scan.unstuff import Unstuffer
 
-NAME = "digest"
+NAME: Final = "digest"
 
 
 class DigestScanner:

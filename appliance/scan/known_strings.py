@@ -7,17 +7,19 @@ and no encoding: the strings are found where they stand as plain text. Called by
 
 from __future__ import annotations
 
+from typing import Final
+
 from stringzilla import find
 
 from appliance.core.verdict import Finding
 
 # Split, so that no scanner takes the source for a test message.
-GTUBE = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE" + b"-STANDARD-ANTI" + b"-UBE-TEST-EMAIL*C.34X"
-EICAR = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR" + b"-STANDARD-ANTI" + b"VIRUS-TEST-FILE!$H+H*"
-_CORE = b"-STANDARD-ANTI"
-_TAGS = {"GTUBE": ("spam", "test"), "EICAR": ("virus", "test")}
-_NEEDLES = (("GTUBE", GTUBE), ("EICAR", EICAR))
-_TAIL_OCTETS = max(len(GTUBE), len(EICAR)) - 1
+GTUBE: Final = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE" + b"-STANDARD-ANTI" + b"-UBE-TEST-EMAIL*C.34X"
+EICAR: Final = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR" + b"-STANDARD-ANTI" + b"VIRUS-TEST-FILE!$H+H*"
+_CORE: Final = b"-STANDARD-ANTI"
+_TAGS: Final = {"GTUBE": ("spam", "test"), "EICAR": ("virus", "test")}
+_NEEDLES: Final = (("GTUBE", GTUBE), ("EICAR", EICAR))
+_TAIL_OCTETS: Final = max(len(GTUBE), len(EICAR)) - 1
 
 
 class KnownStrings:

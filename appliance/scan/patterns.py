@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 try:
     import hyperscan
@@ -28,7 +28,7 @@ from appliance.scan.contract import Done, Scan, Scanner
 from appliance.scan.known_strings import KnownStrings
 from appliance.scan.pattern_file import Pattern
 
-NAME = "patterns"
+NAME: Final = "patterns"
 _log = logging.getLogger(__name__)
 
 

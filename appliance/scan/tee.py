@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from appliance.core.verdict import Finding
 from appliance.scan.contract import Done, Findings, Scan, Scanner
@@ -161,7 +162,7 @@ class _Broken:
         pass
 
 
-_NOTHING = _Broken()
+_NOTHING: Final = _Broken()
 
 
 def _trouble(scanner: Scanner, error: Exception) -> Finding:

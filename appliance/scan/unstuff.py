@@ -7,11 +7,13 @@ no end of data: the octets it is given are the message's. Called by the scanners
 
 from __future__ import annotations
 
+from typing import Final
+
 from stringzilla import find
 
-_MAX_PIECES = 64
-_DOT = 0x2E
-_LF = 0x0A
+_MAX_PIECES: Final = 64
+_DOT: Final = 0x2E
+_LF: Final = 0x0A
 
 
 class Unstuffer:

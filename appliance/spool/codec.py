@@ -83,6 +83,10 @@ class StoredStates(msgspec.Struct, array_like=True):
         ]
 
 
+def _path(address: Address) -> _Path:
+    return address.raw, address.local, address.domain
+
+
 _decode_meta = msgspec.msgpack.Decoder(StoredMeta).decode
 _decode_states = msgspec.msgpack.Decoder(StoredStates).decode
 
@@ -93,8 +97,8 @@ def encode_commit(meta: EntryMeta, extents: Iterable[Extent]) -> bytes:
     stored = _encode(
         (
             meta.id,
-            envelope.sender,
-            [(r.address, r.notify.value, r.orcpt) for r in envelope.recipients],
+            _path(envelope.sender),
+            [(_path(r.address), r.notify.value, r.orcpt) for r in envelope.recipients],
             envelope.body.value,
             envelope.declared_size_bytes,
             envelope.smtputf8,

@@ -10,17 +10,18 @@ It knows sizes and chunks as little as `data_stream` does. Called by `wire.smtp_
 from __future__ import annotations
 
 import re
+from typing import Final
 
 import stringzilla as sz
 
 from appliance.wire.data_stream import Sink, nobody
 from appliance.wire.newlines import Buffer, has_bare
 
-_DOT = memoryview(b".")
-_LF = memoryview(b"\n")
-_CRLF = memoryview(b"\r\n")
-_MOST_PIECES = 64
-_ARGUMENTS = re.compile(rb" *([0-9]{1,19})(?: +([Ll][Aa][Ss][Tt]))? *")
+_DOT: Final = memoryview(b".")
+_LF: Final = memoryview(b"\n")
+_CRLF: Final = memoryview(b"\r\n")
+_MOST_PIECES: Final = 64
+_ARGUMENTS: Final = re.compile(rb" *([0-9]{1,19})(?: +([Ll][Aa][Ss][Tt]))? *")
 
 
 class BdatStream:

@@ -7,14 +7,15 @@ them; what a message cannot do without is refused instead.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from appliance.core.envelope import Body, Envelope, Notify, Recipient
 from appliance.core.reply import Reply
 from appliance.wire.xtext import encode_orcpt, encode_xtext
 
-NO_SMTPUTF8 = Reply(550, "5.6.7", "Next hop does not take SMTPUTF8 messages")
-NO_BINARYMIME = Reply(554, "5.6.3", "Next hop does not take BINARYMIME messages")
-NO_REQUIRETLS = Reply(550, "5.7.30", "Next hop does not support REQUIRETLS")
+NO_SMTPUTF8: Final = Reply(550, "5.6.7", "Next hop does not take SMTPUTF8 messages")
+NO_BINARYMIME: Final = Reply(554, "5.6.3", "Next hop does not take BINARYMIME messages")
+NO_REQUIRETLS: Final = Reply(550, "5.7.30", "Next hop does not support REQUIRETLS")
 
 _NOTIFY_WORDS = tuple((flag, str(flag.name)) for flag in (Notify.NEVER, Notify.SUCCESS, Notify.FAILURE, Notify.DELAY))
 

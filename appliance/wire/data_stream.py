@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Final
 
 import stringzilla as sz
 
 from appliance.wire.newlines import Buffer, has_bare
 
-END = b"\r\n.\r\n"
-_DOT = memoryview(b".")
-_DOT_CR = memoryview(b".\r")
+END: Final = b"\r\n.\r\n"
+_DOT: Final = memoryview(b".")
+_DOT_CR: Final = memoryview(b".\r")
 
 Sink = Callable[[memoryview], None]
 
@@ -105,7 +106,7 @@ class DataStream:
 
 
 # A dot alone between CRLF and a bare newline, too, would become an end of data: it is stuffed like one behind it.
-_NEWLINE = re.compile(rb"\r\n(\.(?=\r(?!\n)|\n))?|(\r(?!\n)|\n)(\.?)")
+_NEWLINE: Final = re.compile(rb"\r\n(\.(?=\r(?!\n)|\n))?|(\r(?!\n)|\n)(\.?)")
 
 
 class Normaliser:

@@ -8,24 +8,24 @@ facts, and the reply for a section over its limits. The transaction feeds it; sp
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from appliance.core import reply
 from appliance.core.reply import Reply
 
-_END = re.compile(rb"\r\n\r\n")
+_END: Final = re.compile(rb"\r\n\r\n")
 # A field's name is printable ASCII without colon (RFC 5322 §2.2), blanks before the colon are obsolete but seen (§4.5).
 # The bounds keep the question "is this a field?" cheap for a line without end.
-_FIRST_FIELD = re.compile(rb"[!-9;-~]{1,256}+[ \t]{0,64}+:")
-_MAYBE_FIRST = re.compile(rb"(?:[!-9;-~]{1,256}+[ \t]{0,64}+|\r)?")
-_UNDECIDED_OCTETS = 256 + 64  # what `_MAYBE_FIRST` can match
-_NOTHING = bytearray()  # in place of a buffer where there is none; never written to
-_SECTION = re.compile(rb"(?:[!-9;-~]++[ \t]*+:[^\n]*+\n(?:[ \t][^\n]*+\n)*+)*+(?:\r\n)?")
-_VALUE_END = re.compile(rb"\n(?![ \t])")
-_CONTROLS = bytes(octet for octet in range(32) if octet not in b"\t\r\n") + b"\x7f"
-_NOT_CONTROLS = bytes(octet for octet in range(256) if octet not in _CONTROLS)
+_FIRST_FIELD: Final = re.compile(rb"[!-9;-~]{1,256}+[ \t]{0,64}+:")
+_MAYBE_FIRST: Final = re.compile(rb"(?:[!-9;-~]{1,256}+[ \t]{0,64}+|\r)?")
+_UNDECIDED_OCTETS: Final = 256 + 64  # what `_MAYBE_FIRST` can match
+_NOTHING: Final = bytearray()  # in place of a buffer where there is none; never written to
+_SECTION: Final = re.compile(rb"(?:[!-9;-~]++[ \t]*+:[^\n]*+\n(?:[ \t][^\n]*+\n)*+)*+(?:\r\n)?")
+_VALUE_END: Final = re.compile(rb"\n(?![ \t])")
+_CONTROLS: Final = bytes(octet for octet in range(32) if octet not in b"\t\r\n") + b"\x7f"
+_NOT_CONTROLS: Final = bytes(octet for octet in range(256) if octet not in _CONTROLS)
 
-MAX_VALUE_OCTETS = 998
+MAX_VALUE_OCTETS: Final = 998
 """`HeaderSection.value` cuts what is longer, for it is meant for a log."""
 
 

@@ -6,9 +6,11 @@ about the limit. Knows nothing of what follows from it. Called by the transactio
 
 from __future__ import annotations
 
+from typing import Final
+
 import stringzilla as sz
 
-_DOT = 46
+_DOT: Final = 46
 
 
 class LineLength:

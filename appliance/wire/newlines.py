@@ -17,17 +17,19 @@ It knows neither lines nor messages. Called by `wire.data_stream` and `wire.bdat
 
 from __future__ import annotations
 
+from typing import Final
+
 import stringzilla as sz
 
 Buffer = bytearray | bytes
 
-_LATTICE_FROM_OCTETS = 4096
-_LATTICE_LINES = 16  # fewer regular lines than this are counted
-_MOST_SECTIONS = 8
-_MOST_LINES = 65536
-_BLANKS = b" " * _MOST_LINES
-_LF_RUN = b"\n" * _MOST_LINES
-_CR_RUN = b"\r" * _MOST_LINES
+_LATTICE_FROM_OCTETS: Final = 4096
+_LATTICE_LINES: Final = 16  # fewer regular lines than this are counted
+_MOST_SECTIONS: Final = 8
+_MOST_LINES: Final = 65536
+_BLANKS: Final = b" " * _MOST_LINES
+_LF_RUN: Final = b"\n" * _MOST_LINES
+_CR_RUN: Final = b"\r" * _MOST_LINES
 
 
 def has_bare(buffer: Buffer, start: int, stop: int) -> bool:

@@ -9,7 +9,7 @@ here. `smtp_server` calls it, and the submission front door.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 from appliance.core import reply
 from appliance.core.address import (
@@ -25,51 +25,95 @@ from appliance.core.envelope import Body, Notify
 from appliance.core.reply import Reply
 from appliance.wire.xtext import BadXtext, decode_utf8_address, decode_xtext
 
-MAX_ENVID_CHARACTERS = 100  # RFC 3461 §4.4
-MAX_ORCPT_CHARACTERS = 500  # RFC 3461 §4.2
-MAX_SIZE_DIGITS = 20  # RFC 1870 §3
+MAX_ENVID_CHARACTERS: Final = 100  # RFC 3461 §4.4
+MAX_ORCPT_CHARACTERS: Final = 500  # RFC 3461 §4.2
+MAX_SIZE_DIGITS: Final = 20  # RFC 1870 §3
 
-_PLAIN_MAIL = re.compile(
+_PLAIN_MAIL: Final = re.compile(
     rf"(?:FROM|From|from): ?<(?:{PLAIN_MAILBOX})?+>(?: SIZE=([0-9]{{1,20}}))?+(?: BODY=(8BITMIME|7BIT))?+ *+".encode()
 )
-_PLAIN_RCPT = re.compile(rf"(?:TO|To|to): ?<{PLAIN_MAILBOX}> *+".encode())
-_MAIL = re.compile(rb"[Ff][Rr][Oo][Mm]: ?(.*)", re.DOTALL)
-_RCPT = re.compile(rb"[Tt][Oo]: ?(.*)", re.DOTALL)
+_PLAIN_RCPT: Final = re.compile(rf"(?:TO|To|to): ?<{PLAIN_MAILBOX}> *+".encode())
+_MAIL: Final = re.compile(rb"[Ff][Rr][Oo][Mm]: ?(.*)", re.DOTALL)
+_RCPT: Final = re.compile(rb"[Tt][Oo]: ?(.*)", re.DOTALL)
 # The path ends at the first `>` outside quotes; what is between is for the address grammar to judge.
-_PATH = re.compile(rb'<((?:[^"<>\x00-\x20\x7f]|"(?:[^"\\\x00-\x1f\x7f]|\\[ -~])*+")*+)>')
-_PARAMETER = re.compile(rb"([A-Za-z0-9][A-Za-z0-9-]*+)(?:=([!-<>-~\x80-\xff]++))?+")
-_ADDRESS_TYPE = re.compile(rb"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?")
+_PATH: Final = re.compile(rb'<((?:[^"<>\x00-\x20\x7f]|"(?:[^"\\\x00-\x1f\x7f]|\\[ -~])*+")*+)>')
+_PARAMETER: Final = re.compile(rb"([A-Za-z0-9][A-Za-z0-9-]*+)(?:=([!-<>-~\x80-\xff]++))?+")
+_ADDRESS_TYPE: Final = re.compile(rb"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?")
 
 _T = TypeVar("_T")
-_BODIES = {body.value.encode(): body for body in Body}
+_UNSET: Final = Notify.UNSET
+_SEVEN_BIT: Final = Body.SEVEN_BIT
+_BODIES: Final = {body.value.encode(): body for body in Body}
 _NOTIFY = {b"SUCCESS": Notify.SUCCESS, b"FAILURE": Notify.FAILURE, b"DELAY": Notify.DELAY, b"NEVER": Notify.NEVER}
 
 
-class MailCommand(NamedTuple):
+class MailCommand:
     """A well-formed MAIL."""
 
-    sender: Address
-    declared_size_bytes: int = 0
-    """0 if not given."""
-    body: Body = Body.SEVEN_BIT
-    smtputf8: bool = False
-    requiretls: bool = False
-    ret: str = ""
-    """`FULL`, `HDRS` or empty."""
-    envid: str = ""
-    """xtext decoded."""
-    auth: str | None = None
-    """AUTH= decoded, `<>` included (RFC 4954 §5); to be ignored unless the peer is trusted. None if not given."""
+    __slots__ = ("auth", "body", "declared_size_bytes", "envid", "requiretls", "ret", "sender", "smtputf8")
+
+    def __init__(
+        self,
+        sender: Address,
+        declared_size_bytes: int = 0,
+        body: Body = _SEVEN_BIT,
+        smtputf8: bool = False,
+        requiretls: bool = False,
+        ret: str = "",
+        envid: str = "",
+        auth: str | None = None,
+    ) -> None:
+        self.sender = sender
+        self.declared_size_bytes = declared_size_bytes
+        """0 if not given."""
+        self.body = body
+        self.smtputf8 = smtputf8
+        self.requiretls = requiretls
+        self.ret = ret
+        """`FULL`, `HDRS` or empty."""
+        self.envid = envid
+        """xtext decoded."""
+        self.auth = auth
+        """AUTH= decoded, `<>` included (RFC 4954 §5); to be ignored unless the peer is trusted. None if not given."""
+
+    def _values(self) -> tuple[object, ...]:
+        return (
+            self.sender, self.declared_size_bytes, self.body, self.smtputf8, self.requiretls, self.ret, self.envid,
+            self.auth,
+        )  # fmt: skip
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, MailCommand) and self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash(self._values())
+
+    def __repr__(self) -> str:
+        return f"MailCommand{self._values()!r}"
 
 
-class RcptCommand(NamedTuple):
+class RcptCommand:
     """A well-formed RCPT."""
 
-    recipient: Address
-    """`<Postmaster>` without a domain has `domain` empty (RFC 5321 §4.5.1)."""
-    notify: Notify = Notify.UNSET
-    orcpt: str = ""
-    """`addr-type;address`, decoded."""
+    __slots__ = ("notify", "orcpt", "recipient")
+
+    def __init__(self, recipient: Address, notify: Notify = _UNSET, orcpt: str = "") -> None:
+        self.recipient = recipient
+        """`<Postmaster>` without a domain has `domain` empty (RFC 5321 §4.5.1)."""
+        self.notify = notify
+        self.orcpt = orcpt
+        """`addr-type;address`, decoded."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RcptCommand) and (self.recipient, self.notify, self.orcpt) == (
+            other.recipient, other.notify, other.orcpt,
+        )  # fmt: skip
+
+    def __hash__(self) -> int:
+        return hash(self.recipient)
+
+    def __repr__(self) -> str:
+        return f"RcptCommand({self.recipient!r}, {self.notify!r}, {self.orcpt!r})"
 
 
 class _Refused(Exception):

@@ -9,16 +9,17 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Final
 
 from appliance.core.envelope import Client
 
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_LAST_SECOND = 253_402_300_799  # of the year 9999
-_NOT_NAME = re.compile(r"[^A-Za-z0-9._:\[\]-]")
-_NOT_NAME_UTF8 = re.compile(r"[^A-Za-z0-9._:\[\]\u00a1-\ud7ff\U00010000-\U0010fffd-]")
-_MAX_NAME_CHARACTERS = 255
-_FOLD_AT = 78  # RFC 5322 §2.1.1
+_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_LAST_SECOND: Final = 253_402_300_799  # of the year 9999
+_NOT_NAME: Final = re.compile(r"[^A-Za-z0-9._:\[\]-]")
+_NOT_NAME_UTF8: Final = re.compile(r"[^A-Za-z0-9._:\[\]\u00a1-\ud7ff\U00010000-\U0010fffd-]")
+_MAX_NAME_CHARACTERS: Final = 255
+_FOLD_AT: Final = 78  # RFC 5322 §2.1.1
 
 
 def received(

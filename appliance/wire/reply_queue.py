@@ -6,9 +6,11 @@ A command that has no answer yet keeps a place; what is behind it waits. The que
 
 from __future__ import annotations
 
+from typing import Final
+
 from appliance.core.reply import Reply
 
-_MOST_BEHIND_OPEN = 100
+_MOST_BEHIND_OPEN: Final = 100
 
 
 class ReplyQueue:

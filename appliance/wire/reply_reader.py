@@ -7,21 +7,22 @@ commands and no session. `smtp_client` calls it.
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from appliance.core import reply
 from appliance.core.errors import GatewayError
 from appliance.core.reply import Reply
 
-MAX_LINE_OCTETS = 2048  # RFC 5321 §4.5.3.1.5 asks for 512
-MAX_LINES = 128
-MAX_REPLY_OCTETS = 64 << 10
+MAX_LINE_OCTETS: Final = 2048  # RFC 5321 §4.5.3.1.5 asks for 512
+MAX_LINES: Final = 128
+MAX_REPLY_OCTETS: Final = 64 << 10
 
 # Code, text with its enhanced code apart; one that contradicts the code is text like any other (RFC 2034 §4).
-_GRAMMAR = r"(([2-5])[0-9][0-9])(?:([ -])(?:(\2\.[0-9]{1,3}\.[0-9]{1,3})(?: |(?=\r)))?+([^\r\n\x00]*+))?+\r\n"
-_LINE = re.compile(_GRAMMAR.encode())
-_ONLY_LINE = re.compile(_GRAMMAR)
-_CACHED_CHUNK_OCTETS = 512
-_CACHED_CHUNKS = 512
+_GRAMMAR: Final = r"(([2-5])[0-9][0-9])(?:([ -])(?:(\2\.[0-9]{1,3}\.[0-9]{1,3})(?: |(?=\r)))?+([^\r\n\x00]*+))?+\r\n"
+_LINE: Final = re.compile(_GRAMMAR.encode())
+_ONLY_LINE: Final = re.compile(_GRAMMAR)
+_CACHED_CHUNK_OCTETS: Final = 512
+_CACHED_CHUNKS: Final = 512
 
 
 class ReplyError(GatewayError):

@@ -10,8 +10,8 @@ means for mail is for `delivery.connection`, which drives it.
 from __future__ import annotations
 
 import enum
-from collections import deque
 from dataclasses import dataclass
+from typing import Final
 
 from appliance.core.reply import Reply
 from appliance.wire.auth_client import CANCEL, Mechanism, auth_answer, auth_command
@@ -70,26 +70,32 @@ class _Row:
 
 
 # The table. Rows are passed around themselves: hashing an enum's member costs more than all the rest.
-_S = State
-_OPEN, _READY, _IN_MAIL, _BETWEEN = (_S.HELLO, _S.READY), (_S.READY,), (_S.TRANSACTION,), (_S.READY, _S.TRANSACTION)
-_GREETING = _Row(Kind.GREETING, (), None, (2,), _S.HELLO, _S.CLOSED, alone=True)
-_EHLO = _Row(Kind.EHLO, _OPEN, _S.OPENING, (2,), _S.READY, _S.HELLO, alone=True)
-_HELO = _Row(Kind.HELO, _OPEN, _S.OPENING, (2,), _S.READY, _S.HELLO, alone=True)
-_LHLO = _Row(Kind.LHLO, _OPEN, _S.OPENING, (2,), _S.READY, _S.HELLO, alone=True)
-_STARTTLS = _Row(Kind.STARTTLS, _READY, _S.OPENING, (2,), _S.HANDSHAKE, _S.READY, alone=True)
-_AUTH = _Row(Kind.AUTH, _READY, _S.OPENING, (2, 3), _S.READY, _S.READY, alone=True)
-_MAIL = _Row(Kind.MAIL, _READY, _S.TRANSACTION, (2,))
-_RCPT = _Row(Kind.RCPT, _IN_MAIL, None, (2,))
-_DATA = _Row(Kind.DATA, _IN_MAIL, _S.DATA, (3,), _S.BODY, _S.TRANSACTION)
-_DOT = _Row(Kind.BODY, (_S.BODY,), _S.READY, (2,))
-_BDAT = _Row(Kind.BDAT, _IN_MAIL, None, (2,))
-_LAST = _Row(Kind.BODY, _IN_MAIL, _S.READY, (2,))
-_RSET = _Row(Kind.RSET, _BETWEEN, _S.READY, (2,))
-_NOOP = _Row(Kind.NOOP, _BETWEEN, None, (2,))
-_QUIT = _Row(Kind.QUIT, (_S.HELLO, _S.READY, _S.TRANSACTION), _S.CLOSED, (2,))
-_CLOSING = _Row(Kind.CLOSING, (), None, (), None, _S.CLOSED)
+_S: Final = State
+_OPEN: Final = (_S.HELLO, _S.READY)
+_READY: Final = (_S.READY,)
+_IN_MAIL: Final = (_S.TRANSACTION,)
+_BETWEEN: Final = (_S.READY, _S.TRANSACTION)
+_GREETING: Final = _Row(Kind.GREETING, (), None, (2,), _S.HELLO, _S.CLOSED, alone=True)
+_EHLO: Final = _Row(Kind.EHLO, _OPEN, _S.OPENING, (2,), _S.READY, _S.HELLO, alone=True)
+_HELO: Final = _Row(Kind.HELO, _OPEN, _S.OPENING, (2,), _S.READY, _S.HELLO, alone=True)
+_LHLO: Final = _Row(Kind.LHLO, _OPEN, _S.OPENING, (2,), _S.READY, _S.HELLO, alone=True)
+_STARTTLS: Final = _Row(Kind.STARTTLS, _READY, _S.OPENING, (2,), _S.HANDSHAKE, _S.READY, alone=True)
+_AUTH: Final = _Row(Kind.AUTH, _READY, _S.OPENING, (2, 3), _S.READY, _S.READY, alone=True)
+_MAIL: Final = _Row(Kind.MAIL, _READY, _S.TRANSACTION, (2,))
+_RCPT: Final = _Row(Kind.RCPT, _IN_MAIL, None, (2,))
+_DATA: Final = _Row(Kind.DATA, _IN_MAIL, _S.DATA, (3,), _S.BODY, _S.TRANSACTION)
+_DOT: Final = _Row(Kind.BODY, (_S.BODY,), _S.READY, (2,))
+_BDAT: Final = _Row(Kind.BDAT, _IN_MAIL, None, (2,))
+_LAST: Final = _Row(Kind.BODY, _IN_MAIL, _S.READY, (2,))
+_RSET: Final = _Row(Kind.RSET, _BETWEEN, _S.READY, (2,))
+_NOOP: Final = _Row(Kind.NOOP, _BETWEEN, None, (2,))
+_QUIT: Final = _Row(Kind.QUIT, (_S.HELLO, _S.READY, _S.TRANSACTION), _S.CLOSED, (2,))
+_CLOSING: Final = _Row(Kind.CLOSING, (), None, (), None, _S.CLOSED)
 
 Event = tuple[Kind, Reply]
+_HANDSHAKE: Final = State.HANDSHAKE
+_CLOSED: Final = State.CLOSED
+_IDLE: Final = State.READY
 
 
 class OutOfOrder(Exception):
@@ -106,7 +112,7 @@ class SmtpClient:
 
     def __init__(self, *, lmtp: bool = False) -> None:
         self._reader = ReplyReader()
-        self._expected: deque[_Row] = deque((_GREETING,))
+        self._expected: list[_Row] = [_GREETING]
         self._mechanism: Mechanism | None = None
         self._output = b""
         self.lmtp = lmtp
@@ -129,12 +135,12 @@ class SmtpClient:
         Raises:
             ReplyError: no reply, an unsolicited one, one of the wrong kind, or clear text behind STARTTLS.
         """
-        if self.state is State.HANDSHAKE:
+        if self.state is _HANDSHAKE:
             raise ReplyError("clear text after STARTTLS was accepted")
         events: list[Event] = []
         expected = self._expected
         for answer in self._reader.feed(chunk):
-            row = expected.popleft() if expected else _CLOSING
+            row = expected.pop(0) if expected else _CLOSING
             first_digit = answer.code // 100
             if first_digit in row.accepts:
                 if row is _RCPT:
@@ -144,16 +150,16 @@ class SmtpClient:
                 if row.accepted is not None:
                     self.state = row.accepted
             elif first_digit >= 4 and (row is not _CLOSING or answer.code == 421):
-                if row.refused is not None and self.state is not State.CLOSED:
+                if row.refused is not None and self.state is not _CLOSED:
                     self.state = row.refused
             else:
                 raise ReplyError(f"{answer.code} in answer to {row.kind.value}")
             events.append((row.kind, answer))
             if answer.code == 421:
-                self.state = State.CLOSED
+                self.state = _CLOSED
                 expected.clear()
                 break
-        if self.state is State.HANDSHAKE and self._reader.pending:
+        if self.state is _HANDSHAKE and self._reader.pending:
             # What came in clear would be taken for an answer under TLS: CVE-2021-38371. Whole replies behind the 220
             # answer nothing, and were refused above.
             raise ReplyError("octets behind the answer to STARTTLS")
@@ -172,7 +178,7 @@ class SmtpClient:
     @property
     def idle(self) -> bool:
         """Open, between two transactions, with nothing outstanding: fit for the pool."""
-        return self.state is State.READY and not self._expected and not self._reader.pending
+        return self.state is _IDLE and not self._expected and not self._reader.pending
 
     @property
     def size_limit_bytes(self) -> int:
@@ -196,7 +202,7 @@ class SmtpClient:
 
     def tls_started(self) -> None:
         """The handshake is done: what the server said before is forgotten (RFC 3207 §4.2). EHLO is due again."""
-        if self.state is not State.HANDSHAKE:
+        if self.state is not _HANDSHAKE:
             raise OutOfOrder(f"TLS started in state {self.state.value}")
         self.extensions, self.limits = {}, {}
         self.state = State.HELLO
@@ -283,7 +289,7 @@ class SmtpClient:
         if answer == CANCEL:
             self._mechanism = None
         self._output += answer
-        self._expected.appendleft(_AUTH)
+        self._expected.insert(0, _AUTH)
 
     def _take_extensions(self, lines: tuple[str, ...]) -> None:
         self.extensions, self.limits = {}, {}

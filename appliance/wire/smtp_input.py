@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Final
 
 from appliance.core import reply
 from appliance.core.reply import Reply
@@ -17,8 +18,13 @@ from appliance.wire.reply_queue import ReplyQueue
 from appliance.wire.smtp_states import Asked, State
 
 # A module's names cost less than an enum's.
-_START, _CLOSED, _FAILED, _DEAF_FROM = State.START, State.CLOSED, State.FAILED, State.UPGRADING
-_RCPT, _CHUNKS, _OTHER = Asked.RCPT, Asked.CHUNKS, Asked.OTHER
+_START: Final = State.START
+_CLOSED: Final = State.CLOSED
+_FAILED: Final = State.FAILED
+_DEAF_FROM: Final = State.UPGRADING
+_RCPT: Final = Asked.RCPT
+_CHUNKS: Final = Asked.CHUNKS
+_OTHER: Final = Asked.OTHER
 
 
 class SmtpInput(ABC):

@@ -11,6 +11,7 @@ pipelined are handed out meanwhile, up to the reply queue's bound; all else wait
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from appliance.core import reply
 from appliance.core.envelope import Body
@@ -24,10 +25,20 @@ from appliance.wire.smtp_states import TABLE, Asked, Handler, State, out_of_orde
 
 __all__ = ["Handler", "SmtpServer", "State"]
 
-_FORBIDDEN = re.compile(rb"[\r\n\0]")
+_FORBIDDEN: Final = re.compile(rb"[\r\n\0]")
 # A module's names cost less than an enum's.
-_MAIL, _RCPT, _DATA, _CHUNKS, _OTHER = Asked.MAIL, Asked.RCPT, Asked.DATA, Asked.CHUNKS, Asked.OTHER
-_START, _READY, _IN_MAIL, _IN_RCPT, _FAILED = State.START, State.READY, State.MAIL, State.RCPT, State.FAILED
+_MAIL: Final = Asked.MAIL
+_RCPT: Final = Asked.RCPT
+_DATA: Final = Asked.DATA
+_CHUNKS: Final = Asked.CHUNKS
+_OTHER: Final = Asked.OTHER
+_BINARY: Final = Body.BINARY
+_BDAT: Final = State.BDAT
+_START: Final = State.START
+_READY: Final = State.READY
+_IN_MAIL: Final = State.MAIL
+_IN_RCPT: Final = State.RCPT
+_FAILED: Final = State.FAILED
 
 
 class SmtpServer(SmtpInput):
@@ -76,7 +87,7 @@ class SmtpServer(SmtpInput):
     @property
     def in_body(self) -> bool:
         """A body is under way: the data time-out applies, not the command's."""
-        return self._body is not None or self.state is State.BDAT
+        return self._body is not None or self.state is _BDAT
 
     def start_over(self) -> None:
         """See `SmtpInput.start_over`; the client must say EHLO again."""
@@ -153,7 +164,7 @@ class SmtpServer(SmtpInput):
         if isinstance(command, Reply):
             self._refuse(command)
             return
-        self.binary = command.body is Body.BINARY
+        self.binary = command.body is _BINARY
         self._utf8 = command.smtputf8
         self.accepted_recipients = 0
         self._answered(_MAIL, self._handler.on_mail(command))
@@ -313,6 +324,6 @@ class SmtpServer(SmtpInput):
         self._handler.on_reset()
 
 
-_COMMANDS = {
+_COMMANDS: Final = {
     verb: (allowed, getattr(SmtpServer, f"_on_{verb.decode().lower()}")) for verb, (allowed, _) in TABLE.items()
 }

@@ -6,14 +6,15 @@ Also who is asked for the meaning of a command (`Handler`). Nothing here acts; `
 from __future__ import annotations
 
 import enum
-from typing import Protocol
+from abc import ABC, abstractmethod
+from typing import Final
 
 from appliance.core import reply
 from appliance.core.reply import Reply
 from appliance.wire.parameters import MailCommand, RcptCommand
 
 
-class Handler(Protocol):
+class Handler(ABC):
     """Who gives the commands their meaning.
 
     None as an answer means: later, by `SmtpServer.answer`, and never from within the callback itself. A view is the
@@ -21,19 +22,43 @@ class Handler(Protocol):
     older command, and `close`; after `close` it sees no view and no command any more, but one last `on_reset`.
     """
 
-    def on_hello(self, verb: bytes, name: str) -> Reply: ...
-    def on_mail(self, command: MailCommand) -> Reply | None: ...
-    def on_rcpt(self, command: RcptCommand) -> Reply | None: ...
-    def on_data(self, stream: str) -> Reply | None:
-        """`stream` is `data`, whose 354 is sent, or `bdat`, where any positive answer is silent (RFC 3030 §2)."""
+    __slots__ = ()
 
-    def on_body(self, view: memoryview) -> None: ...
-    def on_body_end(self, *, bare_newlines: bool) -> Reply | None: ...
+    @abstractmethod
+    def on_hello(self, verb: bytes, name: str) -> Reply:
+        """EHLO or HELO (`verb`) from who calls itself `name`."""
+
+    @abstractmethod
+    def on_mail(self, command: MailCommand) -> Reply | None:
+        """A well-formed MAIL."""
+
+    @abstractmethod
+    def on_rcpt(self, command: RcptCommand) -> Reply | None:
+        """A well-formed RCPT."""
+
+    @abstractmethod
+    def on_data(self, form: str) -> Reply | None:
+        """`form` is `data`, whose 354 is sent, or `bdat`, where any positive answer is silent (RFC 3030 §2)."""
+
+    @abstractmethod
+    def on_body(self, view: memoryview) -> None:
+        """The next octets of the body."""
+
+    @abstractmethod
+    def on_body_end(self, *, bare_newlines: bool) -> Reply | None:
+        """The body is complete."""
+
+    @abstractmethod
     def on_reset(self) -> None:
         """There is no transaction any more, if there was one. Called more often than there are transactions."""
 
-    def on_starttls(self) -> Reply: ...
-    def on_xclient(self, raw_attributes: bytes) -> Reply: ...
+    @abstractmethod
+    def on_starttls(self) -> Reply:
+        """STARTTLS; a positive answer is followed by the handshake."""
+
+    @abstractmethod
+    def on_xclient(self, raw_attributes: bytes) -> Reply:
+        """XCLIENT with what stands behind the verb."""
 
 
 class State(enum.IntEnum):
@@ -61,7 +86,7 @@ class Asked(enum.IntEnum):
     OTHER = 4
 
 
-_ANY = frozenset({State.START, State.READY, State.MAIL, State.RCPT, State.BDAT, State.ABORTED})
+_ANY: Final = frozenset({State.START, State.READY, State.MAIL, State.RCPT, State.BDAT, State.ABORTED})
 
 TABLE: dict[bytes, tuple[frozenset[State], Reply]] = {
     b"EHLO": (_ANY, reply.BAD_SEQUENCE),
@@ -80,8 +105,8 @@ TABLE: dict[bytes, tuple[frozenset[State], Reply]] = {
 }
 """Verb: the states that allow it, and the reply in others that have no reply of their own (`out_of_order`)."""
 
-_REFUSED = frozenset({b"EXPN", b"ETRN", b"TURN", b"ATRN", b"SEND", b"SOML", b"SAML", b"XFORWARD", b"AUTH"})
-_HTTP = frozenset({b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"OPTIONS", b"CONNECT", b"PATCH", b"TRACE"})
+_REFUSED: Final = frozenset({b"EXPN", b"ETRN", b"TURN", b"ATRN", b"SEND", b"SOML", b"SAML", b"XFORWARD", b"AUTH"})
+_HTTP: Final = frozenset({b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"OPTIONS", b"CONNECT", b"PATCH", b"TRACE"})
 
 
 def out_of_order(verb: bytes, state: State) -> Reply:

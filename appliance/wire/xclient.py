@@ -45,7 +45,7 @@ class Xclient:
 
         A new address drops name, login and certificate, which were the proxy's.
         """
-        changed = dataclasses.replace(client)
+        changed = client.copy()
         if self.addr is not None:
             changed.ip, changed.port = self.addr or NO_ADDRESS, 0
             changed.rdns = changed.login = changed.certificate = ""

@@ -8,16 +8,17 @@ character is refused, not cleaned. The module does not know what the text means.
 from __future__ import annotations
 
 import re
+from typing import Final
 
-_XCHARS = re.compile(rb"[!-*,-<>-~]*")
-_XTEXT = re.compile(rb"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
-_HEXCHAR = re.compile(rb"\+([0-9A-F]{2})")
-_PRINTABLE = re.compile("[ -~]*")
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
-_NOT_XCHAR = re.compile(rb"[^!-*,-<>-~]")
-_EMBEDDED = re.compile(r"\\x\{([0-9A-F]{2,6})\}")
-_UTF8_ADDRESS = re.compile(r"(?:[!-*,-<>-\[\]-~\u0080-\U0010ffff]|\\x\{[0-9A-F]{2,6}\})*")
-_NOT_QCHAR = re.compile(r"[^!-*,-<>-\[\]-~]")
+_XCHARS: Final = re.compile(rb"[!-*,-<>-~]*")
+_XTEXT: Final = re.compile(rb"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
+_HEXCHAR: Final = re.compile(rb"\+([0-9A-F]{2})")
+_PRINTABLE: Final = re.compile("[ -~]*")
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+_NOT_XCHAR: Final = re.compile(rb"[^!-*,-<>-~]")
+_EMBEDDED: Final = re.compile(r"\\x\{([0-9A-F]{2,6})\}")
+_UTF8_ADDRESS: Final = re.compile(r"(?:[!-*,-<>-\[\]-~\u0080-\U0010ffff]|\\x\{[0-9A-F]{2,6}\})*")
+_NOT_QCHAR: Final = re.compile(r"[^!-*,-<>-\[\]-~]")
 
 
 class BadXtext(ValueError):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.core.address import NULL_SENDER, BadAddress, NeedsSmtpUtf8, parse_address, parse_domain
+from appliance.core.address import NULL_SENDER, Address, BadAddress, NeedsSmtpUtf8, parse_address, parse_domain
 
 
 def test_an_empty_path_is_the_null_sender():
@@ -100,7 +100,7 @@ _LABEL = st.from_regex(r"\A[A-Za-z0-9]([A-Za-z0-9-]{0,8}[A-Za-z0-9])?\Z")
 def test_every_dot_atom_at_every_host_name_is_taken(atoms, labels):
     local, domain = ".".join(atoms), ".".join(labels)
     address = parse_address(f"{local}@{domain}".encode())
-    assert address == (f"{local}@{domain}", local, domain.lower())
+    assert address == Address(f"{local}@{domain}", local, domain.lower())
 
 
 def test_delete_is_no_part_of_an_atom():

@@ -21,7 +21,7 @@ from tests.support.submission_door import LOGIN, PASSWORD, Door, Wire, config, p
 OPEN = b"MAIL FROM:<bob@example.test>\r\nRCPT TO:<x@example.test>\r\nDATA\r\n"
 
 
-@pytest.fixture(scope="module", params=["asyncio", "uvloop"])
+@pytest.fixture(scope="module", params=["uvloop"])
 def door(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     with Door(config(tmp_path_factory.mktemp("door"))).open(request.param) as opened:
         yield opened
@@ -436,7 +436,7 @@ def test_a_draining_door_lets_a_message_end_and_takes_no_other(tmp_path_factory:
 
 def test_sessions_and_messages_have_their_limits(tmp_path_factory: pytest.TempPathFactory) -> None:
     limits = schema.Limits(sessions_per_address=1, messages_per_session=1)
-    with Door(config(tmp_path_factory.mktemp("limits"), limits=limits)).open("asyncio") as door:
+    with Door(config(tmp_path_factory.mktemp("limits"), limits=limits)).open("uvloop") as door:
         client = Wire(door, "submissions")
         second = Wire(door, "submissions")
         assert second.greeting.startswith(b"421 4.7.0 ")

@@ -9,7 +9,8 @@ import sys
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from appliance.observe.metrics import FAMILIES, LATENCY_BOUNDS_S, Counters, render
+from appliance.observe.exposition import render
+from appliance.observe.metrics import FAMILIES, LATENCY_BOUNDS_S, Counters
 
 
 def samples(raw: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -100,5 +101,5 @@ def test_every_counter_has_a_family_and_every_family_a_page_entry() -> None:
 
 
 def test_counting_does_not_load_the_prometheus_library() -> None:
-    check = "import appliance.observe.metrics, appliance.observe.scrape, sys; print('prometheus_client' in sys.modules)"
+    check = "import appliance.observe.exposition, appliance.observe.scrape, sys; print('prometheus_client' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", check]) == b"False\n"
