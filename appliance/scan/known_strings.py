@@ -40,7 +40,9 @@ class KnownStrings:
             edge = tail + view[:_TAIL_OCTETS]
             if _CORE in edge:
                 self._look(edge, self._before - len(tail))
-        if find(view, _CORE) >= 0:
+        # Base64 has no hyphen, and one octet is found three times as fast as fourteen.
+        hyphen = find(view, b"-")
+        if hyphen >= 0 and find(view, _CORE, hyphen) >= 0:
             self._look(view, self._before)
         size = len(view)
         self._before += size

@@ -51,7 +51,9 @@ class DataStream:
             return stop
         end = self._end_at_edge(buffer, start, stop) if buffer[start] <= 46 else -1  # CR, LF and dot are not above 46
         if end < 0:
-            end = sz.find(buffer, END, start, stop) + 5
+            # Base64 has no dot, and one octet is found three times as fast as five.
+            dot = buffer.find(b".", start, stop)
+            end = sz.find(buffer, END, max(start, dot - 2), stop) + 5 if dot >= 0 else 0
             if end < 5:
                 self._pass(buffer, start, stop)
                 return stop

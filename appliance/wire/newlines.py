@@ -3,8 +3,8 @@
 A profile showed this check to cost more than all the rest of a large message: counting newlines runs at 1 to 5 GB/s
 and a Hyperscan or `re` automaton at about 1, for each line end wakes them up. But large bodies are attachments, and
 attachments are base64: lines of one length. There the line ends stand on a lattice. Two strided slices prove that each
-lattice point is CRLF; with those points blanked, one vectorised search proves that there is no other CR or LF; then
-the points are put back. Where another one is found the stretch is counted: two short lines may well stand where one
+lattice point is CRLF; with those points blanked, two searches for one octet (75 GB/s, where a set of two takes four
+times as long) prove that there is no other CR or LF; then the points are put back. Where another one is found the stretch is counted: two short lines may well stand where one
 long line was expected. Everything else is counted, too, and after a few changes of the line length the whole rest, or
 a peer could choose lengths that make each lattice a vain effort.
 
@@ -95,7 +95,7 @@ def _has_stray(buffer: bytearray, start: int, first: int, stride: int, lines: in
     buffer[first:end:stride] = blanks
     buffer[first - 1 : end - 1 : stride] = blanks
     try:
-        return bool(sz.find_first_of(buffer, b"\r\n", start, end) >= 0)
+        return buffer.find(b"\n", start, end) >= 0 or buffer.find(b"\r", start, end) >= 0
     finally:
         buffer[first:end:stride] = _LF_RUN[:lines]
         buffer[first - 1 : end - 1 : stride] = _CR_RUN[:lines]
