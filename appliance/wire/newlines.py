@@ -4,9 +4,10 @@ A profile showed this check to cost more than all the rest of a large message: c
 and a Hyperscan or `re` automaton at about 1, for each line end wakes them up. But large bodies are attachments, and
 attachments are base64: lines of one length. There the line ends stand on a lattice. Two strided slices prove that each
 lattice point is CRLF; with those points blanked, two searches for one octet (75 GB/s, where a set of two takes four
-times as long) prove that there is no other CR or LF; then the points are put back. Where another one is found the stretch is counted: two short lines may well stand where one
-long line was expected. Everything else is counted, too, and after a few changes of the line length the whole rest, or
-a peer could choose lengths that make each lattice a vain effort.
+times as long) prove that there is no other CR or LF; then the points are put back. Where another one is found the
+stretch is counted: two short lines may well stand where one long line was expected. Everything else is counted, too,
+and after a few changes of the line length the whole rest, or a peer could choose lengths that make each lattice a vain
+effort.
 
 The blanking happens in the receive buffer itself, which costs no copy; it belongs to the caller, who sees it unchanged
 on return, and nobody else may look at these octets meanwhile. Strided slices are taken of the bytearray, not of a

@@ -4,7 +4,6 @@ file, metrics; and variants with one thing changed, shown apart. Called by `peer
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 from tests.bench.service import Service, ServiceFailed
 from tests.bench.toolchain import ROOT, need_program
 from tests.bench.traffic import free_port
+from tests.support.package import package_environment
 
 PATTERNS = ROOT / "tests/data/patterns-1000.txt"
 
@@ -82,8 +82,7 @@ class Mailweir(Service):
         self._file = self.place.folder / "mailweir.toml"
         self._file.write_text(self.configuration())
         command: list[str | Path] = [sys.executable, "-m", "appliance.cli.main", "run", "--config", self._file]
-        # From the checkout, whatever the caller's directory is.
-        self.household.spawn(command, self.log, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        self.household.spawn(command, self.log, env=package_environment())
 
     def configuration(self) -> str:
         """The configuration file's text."""

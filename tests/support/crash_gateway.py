@@ -17,8 +17,8 @@ from typing import Any
 from appliance.control.client import ask_async
 from appliance.control.protocol import ControlError, worker_socket
 from tests.support.conditions import free_port
+from tests.support.package import ROOT, package_environment
 
-ROOT = Path(__file__).resolve().parents[2]
 _CONFIGURATION = """\
 hostname = "gateway.test"
 state = "{folder}/state"
@@ -128,7 +128,7 @@ class Gateway:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "appliance.cli.main", "run", "--config", str(self.file)],
                 cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT), "MAILWEIR_RESTART_PAUSE_S": "0.01"},
+                env={**package_environment(), "MAILWEIR_RESTART_PAUSE_S": "0.01"},
                 stdin=subprocess.DEVNULL,
                 stdout=errors,
                 stderr=errors,

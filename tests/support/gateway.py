@@ -25,8 +25,8 @@ from appliance.control.protocol import worker_sockets
 from appliance.intake.users import hashed
 from appliance.intake.users_file import User, edited
 from tests.support.conditions import free_port, until
+from tests.support.package import ROOT, package_environment
 
-ROOT = Path(__file__).parents[2]
 LOGIN, PASSWORD = "anna@example.test", "correct horse battery"
 
 Table = Mapping[str, Any]
@@ -115,6 +115,7 @@ class Gateway:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "appliance.cli.main", "run", "--config", str(self.config_file)],
             cwd=ROOT,
+            env=package_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=(self.folder / "stderr").open("ab"),
