@@ -248,12 +248,12 @@ class Relay:
         connection.expect_final([self._final_answered] * self._final_count)
         connection.write_views([*views, dot], _nothing)
 
-    def finish_binary(
+    def finish_chunk(
         self, views: Sequence[memoryview | bytes | bytearray], size_bytes: int, done: Callable[[list[Reply]], None]
     ) -> None:
-        """As `finish`, by one BDAT (RFC 3030 §3) and without `begin_data`: for BINARYMIME, whose octets are raw."""
+        """As `finish`, by one BDAT (RFC 3030 §2) and without `begin_data`; the octets are raw, not dot-stuffed."""
         if self._suspended:
-            self._resume(lambda trouble: done([trouble]), lambda: self.finish_binary(views, size_bytes, done))
+            self._resume(lambda trouble: done([trouble]), lambda: self.finish_chunk(views, size_bytes, done))
             return
         connection = self.connection
         if connection is None or connection.trouble is not None:
@@ -301,6 +301,11 @@ class Relay:
             self._pool.discard(connection)
         else:
             self._pool.reset_and_release(connection)
+
+    @property
+    def takes_chunks(self) -> bool:
+        """The next hop's connection is at hand, and BDAT can be used on it."""
+        return self.connection is not None and "CHUNKING" in self.connection.extensions
 
     @property
     def in_data(self) -> bool:

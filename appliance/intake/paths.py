@@ -114,6 +114,18 @@ class Kept:
             views[place] = bytes(views[place])
         self._secured = len(views)
 
+    def as_chunk(self) -> bytes | None:
+        """All of it in one piece as BDAT wants it, without stuffing; None if it is long, or a line begins with a dot."""
+        if self.size_bytes > COPY_LIMIT_BYTES:
+            return None
+        octets = b"".join(self.views)
+        if octets.startswith(b".") or octets.find(b"\r\n.") >= 0:
+            return None
+        self._counters.body_copies += 1
+        self.views = [octets]
+        self._secured = 1
+        return octets
+
     def own(self, buffer: bytearray) -> None:
         if not self.keeps(buffer):
             self._buffers.append(buffer)
@@ -189,7 +201,12 @@ class RamPath(BodyPath):
         if binary:
             # These octets leave before the door comes to `secure`, and may still wait in the connection after it.
             kept.copy_fresh()
-            self.relay.finish_binary([received, *kept.views], len(received) + kept.size_bytes, done)
+            self.relay.finish_chunk([received, *kept.views], len(received) + kept.size_bytes, done)
+            return
+        # One write and one answer, where DATA takes two.
+        chunk = kept.as_chunk() if self.relay.takes_chunks else None
+        if chunk is not None:
+            self.relay.finish_chunk([received, chunk], len(received) + len(chunk), done)
             return
 
         def ready(answer: Reply) -> None:

@@ -1,7 +1,7 @@
 /* Next hop that throws mail away: one thread, one receive buffer, as little CPU as SMTP allows.
  *
- * It says what it does: PIPELINING, 8BITMIME, SIZE; commands may come many to a read or split anywhere. A message ends
- * at CRLF.CRLF alone, and a connection lost before that counts as aborted, never as a message. Prints {"port":N} when it
+ * It says what it does: PIPELINING, 8BITMIME, CHUNKING, SIZE; commands may come many to a read or split anywhere. A
+ * message ends at CRLF.CRLF alone, or with BDAT LAST, and a connection lost before that counts as aborted, never as a message. Prints {"port":N} when it
  * listens, and its counters as one line of JSON on SIGTERM or SIGINT; while it runs the counters are in a mapped file
  * (struct counters, native order), which costs nothing to read. Called by loads.py. */
 #define _GNU_SOURCE /* accept4 */
@@ -36,7 +36,8 @@ struct counters {
 
 struct connection {
     int fd;
-    bool in_data, quitting;
+    bool in_data, quitting, last_chunk;
+    uint64_t chunk_left; /* octets of BDAT that are still to come */
     char kept[KEPT_BYTES]; /* while in_data: what came last */
     char command[COMMAND_BYTES];
     size_t command_bytes;
@@ -106,9 +107,15 @@ static const char *maybe_tempfail(char stage, const char *answer) {
     return "451 4.3.0 Not now\r\n";
 }
 
+static bool end_chunk(struct connection *connection) {
+    if (!connection->last_chunk) return reply(connection, "250 2.0.0 Ok\r\n");
+    if (tempfail_at != '.') counters->messages++;
+    return reply(connection, maybe_tempfail('.', "250 2.0.0 Ok: thrown away\r\n"));
+}
+
 static bool run_command(struct connection *connection, const char *command) {
     if (is_verb(command, "EHLO"))
-        return reply(connection, "250-sink.bench.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 0\r\n");
+        return reply(connection, "250-sink.bench.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-CHUNKING\r\n250 SIZE 0\r\n");
     if (is_verb(command, "HELO")) return reply(connection, "250 sink.bench.example\r\n");
     if (is_verb(command, "MAIL")) return reply(connection, maybe_tempfail('m', "250 2.1.0 Ok\r\n"));
     if (is_verb(command, "RCPT")) return reply(connection, maybe_tempfail('r', "250 2.1.5 Ok\r\n"));
@@ -118,6 +125,12 @@ static bool run_command(struct connection *connection, const char *command) {
         connection->in_data = true;
         memcpy(connection->kept, "\0\0\r\n", KEPT_BYTES); /* a dot may be the first octet */
         return reply(connection, "354 Go ahead\r\n");
+    }
+    if (is_verb(command, "BDAT")) {
+        char *rest;
+        connection->chunk_left = strtoull(command + 4, &rest, 10);
+        connection->last_chunk = strcasestr(rest, "LAST") != NULL;
+        return connection->chunk_left || end_chunk(connection);
     }
     if (is_verb(command, "QUIT")) {
         connection->quitting = true;
@@ -159,7 +172,12 @@ static size_t take_command(struct connection *connection, const char *at, size_t
 static bool take_octets(struct connection *connection, char *at, size_t size) {
     while (size) {
         size_t taken;
-        if (connection->in_data) {
+        if (connection->chunk_left) {
+            taken = size < connection->chunk_left ? size : (size_t)connection->chunk_left;
+            counters->body_bytes += taken;
+            connection->chunk_left -= taken;
+            if (!connection->chunk_left && !end_chunk(connection)) return false;
+        } else if (connection->in_data) {
             taken = take_body(connection, at, size);
             if (connection->in_data) return true;
             if (!reply(connection, maybe_tempfail('.', "250 2.0.0 Ok: thrown away\r\n"))) return false;

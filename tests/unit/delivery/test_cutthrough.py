@@ -213,7 +213,7 @@ async def test_binary_octets_leave_by_one_bdat():
     await dialogue.asks("r")
     dialogue.hop.says(OK + OK)
     dialogue.hop.heard()
-    dialogue.relay.finish_binary([b"\0\n.", b"\r"], 4, dialogue.finals.append)
+    dialogue.relay.finish_chunk([b"\0\n.", b"\r"], 4, dialogue.finals.append)
     assert dialogue.hop.heard() == b"BDAT 4 LAST\r\n\0\n.\r"
     dialogue.hop.says(OK)
     assert dialogue.finals[0][0].code == 250
@@ -336,7 +336,7 @@ async def test_a_recipient_that_is_refused_after_the_pause_makes_the_whole_tempo
 @in_loop
 async def test_binary_octets_find_a_connection_after_the_pause():
     dialogue = await suspended(body=Body.BINARY)
-    dialogue.relay.finish_binary([b"\0"], 1, dialogue.finals.append)
+    dialogue.relay.finish_chunk([b"\0"], 1, dialogue.finals.append)
     dialogue.hop.heard()
     dialogue.hop.says(OK + OK)
     assert dialogue.hop.heard() == b"BDAT 1 LAST\r\n\0"
