@@ -24,7 +24,7 @@ from appliance.control.client import ask
 from appliance.control.protocol import worker_sockets
 from appliance.intake.users import hashed
 from appliance.intake.users_file import User, edited
-from tests.support.conditions import free_port, until
+from tests.support.conditions import free_port, is_alive, until
 from tests.support.package import ROOT, package_environment
 
 LOGIN, PASSWORD = "anna@example.test", "correct horse battery"
@@ -154,7 +154,7 @@ class Gateway:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-            until(lambda pid=pid: not Path(f"/proc/{pid}/exe").is_symlink() or _is_dead(pid), f"process {pid} to end")
+            until(lambda pid=pid: not is_alive(pid), f"process {pid} to end")
 
     def signal(self, signum: int) -> None:
         """To the supervisor."""
@@ -261,13 +261,6 @@ class Gateway:
             path = self.folder / name
             texts.append(path.read_text(errors="replace")[-4000:] if path.exists() else "")
         return "\n".join(texts)
-
-
-def _is_dead(pid: int) -> bool:
-    try:
-        return ") Z" in Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return True
 
 
 def _merged(base: Table, more: Table) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 from appliance.daemon.mtad import leftover_spools
 from tests.support.client import Client
-from tests.support.conditions import free_port, until
+from tests.support.conditions import free_port, is_alive, until
 from tests.support.gateway import Gateway
 from tests.support.sink import Sink
 
@@ -42,3 +43,21 @@ def test_with_fewer_workers_the_messages_of_all_are_still_delivered() -> None:
         finally:
             sink.stop()
     assert sorted(taken.body for taken in sink.taken) == [BODY] * 30
+
+
+def test_workers_without_their_supervisor_drain_so_that_the_next_one_can_start() -> None:
+    sink = Sink(port=free_port())
+    with Gateway([sink.url], {"workers": {"count": 2}}) as gateway, Client(gateway.port) as client:
+        client.hello()
+        assert client.message("a@example.test", "b@example.test", BODY).code == 250
+        workers = gateway.worker_pids
+        gateway.signal(signal.SIGKILL)
+        gateway.wait_for_event("supervisor_lost")
+        until(lambda: not any(map(is_alive, workers)), "the orphans to end")
+        assert len(gateway.events("worker_stopped")) == 2, "they did not end clean"
+        gateway.start()
+        sink.start()
+        try:
+            sink.wait_for(1)
+        finally:
+            sink.stop()
