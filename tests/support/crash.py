@@ -24,8 +24,8 @@ KILLS_BETWEEN_BREATHS = 200
 """Then the queue is emptied and the books are looked at, so that each start has no longer queue to recover."""
 RELOADED_SHARE, NEWBORN_SHARE = 0.05, 0.15
 """Of kills: in the middle of a reload; of the worker that comes instead of the one killed."""
-DRAINED_SHARE, STOPPED_SHARE = 0.3, 0.1
-"""Of the ends of a whole gateway: killed while it drains, and not killed at all."""
+DRAINED_SHARE, STOPPED_SHARE, ORPHANED_SHARE = 0.3, 0.1, 0.1
+"""Of the ends of a whole gateway: killed while it drains, not killed at all, and its supervisor killed alone."""
 MOST_WORKERS = 3
 STANDSTILL_S = 60.0
 """No progress at all for so long, whatever was killed: the test has failed."""
@@ -140,7 +140,7 @@ class CrashRun:
             await asyncio.sleep(chance.random() * 0.1)
         pids = gateway.worker_pids()
         self.kills += gateway.kill_worker(chance)
-        if pids and chance.random() < NEWBORN_SHARE:
+        if pids and (chance.random() < NEWBORN_SHARE or not self.ledger.counts["killed newborn"]):
             async with asyncio.timeout(STANDSTILL_S):
                 await gateway.kill_newborn(pids, chance)
             self.kills += 1
@@ -153,8 +153,13 @@ class CrashRun:
         if end < STOPPED_SHARE:
             assert await gateway.stop() == 0, gateway.errors()
             self.ledger.counts["stopped"] += 1
+        elif end < STOPPED_SHARE + ORPHANED_SHARE:
+            async with asyncio.timeout(STANDSTILL_S):
+                await gateway.kill_supervisor()
+            self.ledger.counts["orphaned"] += 1
+            self.kills += 1
         else:
-            if end < STOPPED_SHARE + DRAINED_SHARE:
+            if end < STOPPED_SHARE + ORPHANED_SHARE + DRAINED_SHARE:
                 gateway.drain()
                 await asyncio.sleep(chance.random() * 0.3)
                 self.ledger.counts["killed draining"] += 1

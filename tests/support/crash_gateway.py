@@ -21,7 +21,7 @@ from appliance.control.client import ask_async
 from appliance.control.protocol import ControlError, worker_socket
 from appliance.daemon.mtad import leftover_spools
 from appliance.spool.spool import Spool
-from tests.support.conditions import free_port
+from tests.support.conditions import free_port, is_alive
 from tests.support.package import ROOT, package_environment
 
 BIRTH_S = 0.2
@@ -183,6 +183,15 @@ class Gateway:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+
+    async def kill_supervisor(self) -> None:
+        """SIGKILL to the supervisor alone; returns when its workers have noticed and drained."""
+        assert self._process is not None
+        orphans = self.worker_pids()
+        self._process.kill()
+        self._process.wait()
+        while any(map(is_alive, orphans)):
+            await asyncio.sleep(0.01)
 
     def reload(self) -> None:
         os.kill(self.pid, signal.SIGHUP)
