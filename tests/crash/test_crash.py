@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.crash import CrashRun
 
-KILLS = int(os.environ.get("MAILWEIR_KILLS", "60"))
+KILLS = int(os.environ.get("MAILWEIR_KILLS", "50"))
 SEED = int(os.environ.get("MAILWEIR_SEED", "0")) or random.randrange(1, 1 << 32)
 
 
