@@ -547,3 +547,15 @@ async def test_a_clock_set_back_does_not_keep_a_destination_blocked() -> None:
     bench.wake()
     await bench.at(bench.now_s + 3600)
     assert len(bench.sent) == 1
+
+
+@in_loop
+async def test_what_a_closed_runner_had_put_aside_is_due_for_the_next_one() -> None:
+    bench = await running(Bench())
+    bench.gate = asyncio.Event()
+    for _ in range(200):
+        bench.add("a@example.test")
+    await bench.settle()
+    assert len(bench.store.due(bench.now_s, 1_000)) == 0, "nothing was put aside"
+    await bench.runner.close(0.0)
+    assert len(bench.store.due(bench.now_s, 1_000)) == 200
