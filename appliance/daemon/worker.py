@@ -95,6 +95,8 @@ class Worker:
         await control.open()
         await self._listen()
         self._rooms.runner.start()
+        # The supervisor blocked it for the fork; one that came meanwhile is heard now.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         sweeper = asyncio.create_task(self._sweep())
         metrics = await self._serve_metrics()
         # What was made at start lives to the end: the collector need not look at it again and again.
@@ -148,6 +150,10 @@ class Worker:
             listener = self._make_listener(listen)
             self._listeners.append(listener)
             implicit = self._rooms.site.tls if listen.kind is ListenKind.SUBMISSIONS else None
+            if implicit is None and listen.kind is ListenKind.SUBMISSIONS:
+                # A reload took the certificate away since the socket was made: never speak in clear there.
+                self._events.event("no_certificate", {"worker": self._number, "listen": listen.name}, ERROR)
+                continue
             timeout_s = self._config.timeouts.tls_handshake if implicit is not None else None
             make_session: Callable[[], Any] = listener.make_session
             server = await loop.create_server(

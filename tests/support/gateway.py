@@ -145,8 +145,7 @@ class Gateway:
         if process is None:
             return
         # The supervisor first, or it would start the workers again.
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        pids = [int(pid) for pid in children.read_text().split()] if children.exists() else []
+        pids = _children(process.pid)
         process.kill()
         process.wait()
         for pid in pids:
@@ -174,6 +173,11 @@ class Gateway:
         """Of the workers started last."""
         count = int(self.config["workers"]["count"])
         return [int(event["pid"]) for event in self.events("worker_ready")[-count:]]
+
+    def children(self) -> list[int]:
+        """Processes of the workers that there are just now."""
+        assert self._process is not None
+        return _children(self._process.pid)
 
     @property
     def alive(self) -> bool:
@@ -261,6 +265,11 @@ class Gateway:
             path = self.folder / name
             texts.append(path.read_text(errors="replace")[-4000:] if path.exists() else "")
         return "\n".join(texts)
+
+
+def _children(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in children.read_text().split()] if children.exists() else []
 
 
 def _merged(base: Table, more: Table) -> dict[str, Any]:
