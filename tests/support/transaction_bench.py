@@ -6,24 +6,23 @@ view that was kept too long shows.
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from typing import Any, cast
 
-from appliance.config.schema import Config, Delivery, Domain, HopServer, NextHop, Policy
+from appliance.config.schema import Config, Delivery, Domain, HopServer, NextHop
 from appliance.core.address import parse_address
 from appliance.core.envelope import Body, Client
 from appliance.core.ids import IdSource
 from appliance.core.reply import Reply
+from appliance.daemon import rooms
 from appliance.delivery.route import Router
-from appliance.intake.access import Access
 from appliance.intake.buffers import BufferPool
 from appliance.intake.shared_counts import SharedCounts
 from appliance.intake.site import Site
 from appliance.intake.transaction import Transaction
 from appliance.observe.metrics import Counters
 from appliance.queue.store import QueueStore
-from appliance.scan.tee import Tee
-from appliance.wire.header_section import HeaderLimits
 from appliance.wire.parameters import MailCommand, RcptCommand
 from tests.support.hop_bench import Hop, settle
 from tests.support.spool_fixture import Bench
@@ -42,22 +41,10 @@ class Events:
 
 
 def site_of(config: Config, hop: Hop, disk: Bench) -> Site:
-    """What a transaction needs, around `hop` and the spool of `disk`."""
-    limits = config.limits
+    """What a worker builds, around `hop` and the spool of `disk`."""
     counts = SharedCounts(1)
     counts.attach(0)
-    return Site(
-        config=config,
-        router=Router(config),
-        access=Access(config),
-        policies={"default": Policy()},
-        pools={hop.config.name: hop.pool},
-        tee=Tee([]),
-        unscanned=Tee([]),
-        header_limits=HeaderLimits(limits.header_section, limits.header_fields, limits.header_line, limits.hops),
-        tls=None,
-        users=None,
-        ids=IdSource(),
+    lasting = rooms.Lasting(
         spool=disk.spool,
         queue=QueueStore(disk.spool, config.queue, clock=lambda: NOW_S, chance=random.Random(1).random),
         events=cast(Any, Events()),
@@ -65,9 +52,11 @@ def site_of(config: Config, hop: Hop, disk: Bench) -> Site:
         counters=Counters(),
         buffers=BufferPool(64 << 20),
         counts=counts,
-        clock=lambda: NOW_S,
-        date=lambda now_s: "Tue, 14 Nov 2023 22:13:20 +0000",
+        ids=IdSource(),
+        date=rooms.DateCache(),
     )
+    site = rooms._build_site(config, lasting, Router(config), {hop.config.name: hop.pool}, [], None)
+    return dataclasses.replace(site, clock=lambda: NOW_S)
 
 
 class TransactionBench:
