@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+import msgspec
+
 from appliance.config.check import refuse_errors
 from appliance.config.load import load
 from appliance.config.schema import Config, Listen
@@ -101,9 +103,12 @@ class Supervisor:
     def _start(self, number: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
+        # A reload waits until the worker is known here, and there until the worker has something to reload.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         pid = os.fork()
         if pid:
             self._pids[pid] = (number, time.monotonic())
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
             return
         status = 70  # EX_SOFTWARE, should anything escape
         try:
@@ -141,7 +146,10 @@ class Supervisor:
     def _reload(self, signum: int, frame: FrameType | None) -> None:
         try:
             if self._path:
-                refuse_errors(load(self._path), self._path)
+                config = load(self._path)
+                refuse_errors(config, self._path)
+                # What workers that are started again begin with; where the spools are and how many stays as it was.
+                self._config = msgspec.structs.replace(config, state=self._config.state, workers=self._config.workers)
         except ConfigError as error:
             print(f"mailweir: not reloaded: {error}", file=sys.stderr)
             return

@@ -1,7 +1,8 @@
 """One worker of `mtad`: an event loop with listeners, spool, queue and control socket, from start to drained.
 
 Signals: SIGTERM drains (a second one, or the drain time-out, cuts), SIGHUP reloads configuration and certificates
-without ending a session. Forked by `daemon.mtad`, which gives it sockets that are bound already.
+without ending a session. Forked by `daemon.mtad`, which gives it sockets that are bound already; without that parent it
+drains, for it would hold ports and spool against the next one.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import shutil
 import signal
 import socket
 import time
@@ -31,6 +31,7 @@ from appliance.intake.shared_counts import SharedCounts
 from appliance.observe.events import ERROR, WARNING, EventLog
 from appliance.observe.exposition import render
 from appliance.observe.scrape import MetricsServer
+from appliance.spool.removal import remove_spool
 
 if TYPE_CHECKING:
     from appliance.intake.login_gate import LoginGate
@@ -61,6 +62,7 @@ class Worker:
         self._listeners: list[Listener | SubmissionListener] = []
         self._servers: list[asyncio.Server] = []
         self._stop = asyncio.Event()
+        self._parent_pid = os.getppid()
         self._rooms: Rooms
         self._lasting: Lasting
         self._events: EventLog
@@ -93,6 +95,8 @@ class Worker:
         await control.open()
         await self._listen()
         self._rooms.runner.start()
+        # The supervisor blocked it for the fork; one that came meanwhile is heard now.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         sweeper = asyncio.create_task(self._sweep())
         metrics = await self._serve_metrics()
         # What was made at start lives to the end: the collector need not look at it again and again.
@@ -112,10 +116,9 @@ class Worker:
             await rooms.close(0.0)
         if self._gate is not None:
             self._gate.close()
-        emptied = not self._sockets and not len(self._lasting.queue)
         self._lasting.spool.close()
-        if emptied:
-            shutil.rmtree(self._lasting.spool.directory)
+        if not self._sockets and self._lasting.spool.spent:
+            remove_spool(self._lasting.spool.directory)
         if self._lasting.tracking is not None:
             self._lasting.tracking.close()
         self._events.event("worker_stopped", {"worker": self._number})
@@ -147,6 +150,10 @@ class Worker:
             listener = self._make_listener(listen)
             self._listeners.append(listener)
             implicit = self._rooms.site.tls if listen.kind is ListenKind.SUBMISSIONS else None
+            if implicit is None and listen.kind is ListenKind.SUBMISSIONS:
+                # A reload took the certificate away since the socket was made: never speak in clear there.
+                self._events.event("no_certificate", {"worker": self._number, "listen": listen.name}, ERROR)
+                continue
             timeout_s = self._config.timeouts.tls_handshake if implicit is not None else None
             make_session: Callable[[], Any] = listener.make_session
             server = await loop.create_server(
@@ -202,6 +209,7 @@ class Worker:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_S)
+            self._notice_orphanhood()
             now_s = time.monotonic()
             for listener in self._listeners:
                 listener.sweep(now_s)
@@ -210,6 +218,13 @@ class Worker:
                     pool.sweep(now_s)
             if self._retired and await self._close_unused():
                 gc.collect()  # rooms refer to each other in circles, and pattern data bases are large
+
+    def _notice_orphanhood(self) -> None:
+        parent_pid = os.getppid()
+        if parent_pid != self._parent_pid:
+            self._parent_pid = parent_pid
+            self._events.event("supervisor_lost", {"worker": self._number}, ERROR)
+            self._stop.set()
 
     async def _drain(self) -> None:
         """Stops accepting, lets transactions end, cuts what is open after the drain time."""

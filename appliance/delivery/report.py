@@ -187,13 +187,26 @@ class Clerk:
         self._at_work[entry.id] += 1
         try:
             for (action, to), group in groups.items():
-                await self._spool(entry, to, [outcome for _, outcome in group])
-                self._mark(entry, action, [index for index, _ in group])
+                if still := self._still_owed(entry, group):
+                    await self._spool(entry, to, [outcome for _, outcome in still])
+                    self._mark(entry, action, [index for index, _ in still])
         except GatewayError as error:
             _log.warning("event=report_not_spooled id=%s reason=%r", entry.id, str(error))
         finally:
             self._done_with(entry)
         self._store.finish(entry)
+
+    def _still_owed(self, entry: Entry, owed: Owed) -> Owed:
+        """Without what changed while the report waited: a delay was told or is over, or an operator deleted it all."""
+        if not self._store.has(entry):
+            return []
+        states = entry.recipients
+        return [
+            (index, outcome)
+            for index, outcome in owed
+            if outcome.action is not Action.DELAYED
+            or (states[index].phase is Phase.WAITING and not states[index].warned)
+        ]
 
     async def _spool(self, entry: Entry, to: Address, outcomes: list[Outcome]) -> None:
         now_s = self._clock()

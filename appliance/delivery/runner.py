@@ -109,6 +109,9 @@ class Runner:
             while destination.waiting:
                 job = destination.waiting.popleft()
                 self._store.give_back(job.entry, job.indices, 0.0)
+            # After a reload another runner goes on, which would not know whom to call.
+            for entry_id in destination.parked:
+                self._retry(entry_id)
         await self._clerk.close(max(0.0, end_s - asyncio.get_running_loop().time()))
 
     async def _run(self) -> None:
@@ -184,11 +187,14 @@ class Runner:
                 continue
             for entry_id in list(islice(destination.parked, max(0, destination.room))):
                 del destination.parked[entry_id]
-                with suppress(KeyError):  # it was deleted, or delivered, meanwhile
-                    self._store.retry_now(entry_id)
+                self._retry(entry_id)
             if not destination.parked:
                 del self._parking[key]
                 self._forget(destination)
+
+    def _retry(self, entry_id: str) -> None:
+        with suppress(KeyError):  # it was deleted, or delivered, meanwhile
+            self._store.retry_now(entry_id)
 
     def _start_lanes(self, now_s: float) -> None:
         while self._ready and len(self._lanes) < self._config.queue.deliveries:

@@ -161,6 +161,11 @@ class QueueStore:
         # Not worth a write: after a crash it is tried a little earlier.
         self._reschedule(queued)
 
+    def has(self, entry: Entry) -> bool:
+        """Whether `entry` is still in the queue."""
+        queued = self._queued.get(entry.id)
+        return queued is not None and queued.entry is entry
+
     def unreported(self, entry: Entry) -> list[int]:
         """Indices that are final, and whose DSN nobody marked as made or not wanted."""
         queued = self._queued.get(entry.id)
@@ -179,9 +184,9 @@ class QueueStore:
 
         To be called after every round of delivery, and after `reported`.
         """
-        queued = self._queued.get(entry.id)
-        if queued is None or queued.entry is not entry:
+        if not self.has(entry):
             return True
+        queued = self._queued[entry.id]
         if queued.out or queued.is_waiting() or queued.unreported():
             return False
         self._drop(queued)

@@ -70,6 +70,7 @@ class Spool:
         self._given_syncer = syncer
         self._clock = clock
         self._lock_fd = -1
+        self._damaged = False
         self._entries: dict[str, Entry] = {}
         self._next_number = 0
         self._restless: dict[int, Entry] = {}
@@ -81,6 +82,11 @@ class Spool:
     def entries(self) -> int:
         """Messages in the spool, those included whose commit is under way."""
         return len(self._entries)
+
+    @property
+    def spent(self) -> bool:
+        """Neither a message is in it, nor a segment that could not be read and is left to a person."""
+        return not self._entries and not self._damaged
 
     @property
     def fsyncs(self) -> int:
@@ -118,6 +124,7 @@ class Spool:
             syncer.close()
             self._give_back_directory()
             raise as_gateway_error(error) from error
+        self._damaged = any(segment.unreadable for segment in self._pool.segments.values())
         for entry in recovered:
             self._entries[entry.id] = entry
             self.bytes_live += entry.meta.size_bytes

@@ -13,8 +13,8 @@ from typing import Any
 
 from tests.support.crash_gateway import Gateway
 from tests.support.crash_ledger import Ledger, Stock
-from tests.support.crash_load import Sender
-from tests.support.crash_sink import MOODS, UP, Sink
+from tests.support.crash_load import HELD_PHRASE, Sender
+from tests.support.crash_sink import DOWN, MOODS, UP, Sink
 
 SENDERS = 24
 KILLED_AFTER_STEPS = 150
@@ -22,9 +22,41 @@ KILLED_AFTER_STEPS_IN_A_LONG_RUN = 30
 LONG_RUN_KILLS = 1_000
 KILLS_BETWEEN_BREATHS = 200
 """Then the queue is emptied and the books are looked at, so that each start has no longer queue to recover."""
+RELOADED_SHARE, NEWBORN_SHARE = 0.05, 0.15
+"""Of kills: in the middle of a reload; of the worker that comes instead of the one killed."""
+DRAINED_SHARE, STOPPED_SHARE, ORPHANED_SHARE = 0.3, 0.1, 0.1
+"""Of the ends of a whole gateway: killed while it drains, not killed at all, and its supervisor killed alone."""
+MOST_WORKERS = 3
 STANDSTILL_S = 60.0
 """No progress at all for so long, whatever was killed: the test has failed."""
 DRAIN_S = 120.0
+_RETRY = '"300ms", "300ms", "300ms", "300ms", "300ms", "2s"'
+_MORE = """
+[[next_hop]]
+name = "stuck"
+servers = [{{ url = "smtp://127.0.0.1:{port}" }}]
+tls = "none"
+breaker_reset = "200ms"
+
+[[domain]]
+name = "stuck.test"
+next_hop = "stuck"
+
+# Who may relay may also send to several destinations at once.
+[relay]
+networks = ["127.0.0.0/8"]
+
+[scan.patterns]
+files = ["{patterns}"]
+
+[[policy]]
+name = "default"
+
+[[policy.rule]]
+name = "held"
+action = "hold"
+tag = "hold"
+"""
 
 
 class CrashRun:
@@ -34,8 +66,19 @@ class CrashRun:
         self._chance = random.Random(seed)
         self.ledger = Ledger()
         self.sinks = [Sink(self.ledger, self._chance, lmtp=lmtp) for lmtp in (False, True)]
+        self.stuck = Sink(self.ledger, self._chance, lmtp=False)
+        """Down but for the breaths, so that its messages outlive the segments they were written to."""
+        patterns = folder / "patterns.txt"
+        patterns.write_bytes(b"phrase\t-\thold\t" + HELD_PHRASE + b"\n")
         self.gateway = Gateway(
-            folder, smtp_port=self.sinks[0].port, lmtp_port=self.sinks[1].port, delivery=delivery
+            folder,
+            smtp_port=self.sinks[0].port,
+            lmtp_port=self.sinks[1].port,
+            delivery=delivery,
+            retry=_RETRY,
+            queue='warn_after = "1s"',
+            more=_MORE.format(port=self.stuck.port, patterns=patterns),
+            tracking=True,
         )
         self.kills = 0
         self._going = asyncio.Event()
@@ -53,8 +96,9 @@ class CrashRun:
         chance, gateway, ledger = self._chance, self.gateway, self.ledger
         async with AsyncExitStack() as stack:
             stack.callback(gateway.end)
-            for sink in self.sinks:
+            for sink in (*self.sinks, self.stuck):
                 stack.callback(sink.close)
+            for sink in self.sinks:
                 sink.feel(UP)
             await gateway.start()
             stock = Stock(chance)
@@ -70,32 +114,65 @@ class CrashRun:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            for sink in self.sinks:
-                sink.feel(UP)
             await self._drain()
             assert await gateway.stop() == 0, gateway.errors()
 
     async def _kill(self, kills: int, *, whole: bool) -> None:
         most = KILLED_AFTER_STEPS if kills < LONG_RUN_KILLS else KILLED_AFTER_STEPS_IN_A_LONG_RUN
+        breaths = 0
         while self.kills < kills:
             async with asyncio.timeout(STANDSTILL_S):
                 await self.ledger.steps(self._chance.randrange(1, most))
             # Anywhere between two steps.
             await asyncio.sleep(self._chance.random() * 0.01)
             if whole:
-                self.gateway.kill_all()
-                await self.gateway.start()
-            elif not self.gateway.kill_worker(self._chance):
-                continue
-            self.kills += 1
-            if not self.kills % KILLS_BETWEEN_BREATHS:
+                await self._end_and_start()
+            else:
+                await self._kill_worker()
+            if self.kills // KILLS_BETWEEN_BREATHS > breaths:
+                breaths += 1
                 await self._breathe()
+
+    async def _kill_worker(self) -> None:
+        chance, gateway = self._chance, self.gateway
+        if chance.random() < RELOADED_SHARE:
+            gateway.reload()
+            await asyncio.sleep(chance.random() * 0.1)
+        pids = gateway.worker_pids()
+        self.kills += gateway.kill_worker(chance)
+        if pids and (chance.random() < NEWBORN_SHARE or not self.ledger.counts["killed newborn"]):
+            async with asyncio.timeout(STANDSTILL_S):
+                await gateway.kill_newborn(pids, chance)
+            self.kills += 1
+            self.ledger.counts["killed newborn"] += 1
+
+    async def _end_and_start(self) -> None:
+        """With more or fewer workers than before, so that spools are left over."""
+        chance, gateway = self._chance, self.gateway
+        end = chance.random()
+        if end < STOPPED_SHARE:
+            assert await gateway.stop() == 0, gateway.errors()
+            self.ledger.counts["stopped"] += 1
+        elif end < STOPPED_SHARE + ORPHANED_SHARE:
+            async with asyncio.timeout(STANDSTILL_S):
+                await gateway.kill_supervisor()
+            self.ledger.counts["orphaned"] += 1
+            self.kills += 1
+        else:
+            if end < STOPPED_SHARE + ORPHANED_SHARE + DRAINED_SHARE:
+                gateway.drain()
+                await asyncio.sleep(chance.random() * 0.3)
+                self.ledger.counts["killed draining"] += 1
+            gateway.kill_all()
+            self.kills += 1
+        gateway.workers = chance.randint(1, MOST_WORKERS)
+        self.ledger.counts["leftover spools"] += len(gateway.leftovers())
+        await gateway.start()
 
     async def _breathe(self) -> None:
         self._going.clear()
-        for sink in self.sinks:
-            sink.feel(UP)
         await self._drain()
+        self.stuck.feel(DOWN)
         self._going.set()
 
     async def _swing(self, sink: Sink) -> None:
@@ -105,9 +182,12 @@ class CrashRun:
             await self.ledger.steps(self._chance.randrange(20, 600))
 
     async def _drain(self) -> None:
+        for sink in (*self.sinks, self.stuck):
+            sink.feel(UP)
         try:
             async with asyncio.timeout(DRAIN_S):
-                while self.ledger.open or await self.gateway.queued():
+                while self.ledger.open or await self.gateway.queued() or self.gateway.leftovers():
+                    self.ledger.counts["released"] += await self.gateway.release_held()
                     with suppress(TimeoutError):
                         async with asyncio.timeout(0.2):
                             await self.ledger.steps(100)

@@ -18,6 +18,7 @@ _ID = b"X-Crash-Id: "
 _DIGEST = b"X-Crash-Digest: "
 _NUMBER = re.compile(rb"X-Crash-Id: ([0-9]+)\r\n")
 _FAILED = re.compile(rb"Final-Recipient: rfc822;\s*r([0-3])@[^\r\n]*\r\nAction: failed\r\n", re.IGNORECASE)
+_DELAYED = re.compile(rb"Final-Recipient: rfc822;\s*r[0-3]@[^\r\n]*\r\nAction: delayed\r\n", re.IGNORECASE)
 _STOCK_BYTES = 3 << 20
 
 
@@ -69,6 +70,8 @@ class Ledger:
         """Of deliveries, duplicates, bounces, refusals and the like, for the report."""
         self.damaged = b""
         """The last message that did not arrive as it was sent."""
+        self.strange = b""
+        """The last delivery report that nobody could make sense of."""
         self._sent = bytearray()
         self._acknowledged = bytearray()
         self._arrived = bytearray()
@@ -109,8 +112,12 @@ class Ledger:
         """The sink has taken a delivery report."""
         number = _NUMBER.search(report)
         recipients = _FAILED.findall(report)
+        if number is not None and not recipients and _DELAYED.search(report):
+            self.counts["delays told"] += 1
+            return
         if number is None or not recipients or int(number[1]) >= len(self._sent):
             self.counts["strange reports"] += 1
+            self.strange = report
             return
         place = int(number[1])
         was_owed = self._owed(place)

@@ -13,7 +13,12 @@ import random
 from tests.support.crash_ledger import MAX_RECIPIENTS, Ledger, Stock, message
 
 PATIENCE_S = 60.0
-DOMAINS = ("smtp.test", "smtp.test", "smtp.test", "lmtp.test")
+DOMAINS = ("smtp.test", "lmtp.test", "stuck.test")
+_DOMAIN_SHARES = (75, 24, 1)
+_MIXED_SHARE = 0.1
+"""Of messages with several recipients: their domains differ, and so may their fates."""
+_HELD_SHARE = 0.005
+HELD_PHRASE = b"please hold this one"
 _SIZES_BYTES = (
     (60, 0, 8_000),
     (25, 8_000, 60_000),
@@ -29,9 +34,7 @@ class _Refused(Exception):
 class Sender:
     """One client after the other, as one task: `run` until cancelled."""
 
-    def __init__(
-        self, port: int, ledger: Ledger, stock: Stock, chance: random.Random, going: asyncio.Event
-    ) -> None:
+    def __init__(self, port: int, ledger: Ledger, stock: Stock, chance: random.Random, going: asyncio.Event) -> None:
         """While `going` is clear no new session and no new message begins."""
         self._port = port
         self._ledger = ledger
@@ -74,16 +77,14 @@ class Sender:
 
     async def _send_one(self) -> None:
         chance = self._chance
-        domain = chance.choice(DOMAINS).encode()
-        recipients = chance.choices((1, 2, MAX_RECIPIENTS), (8, 1, 1))[0]
-        shares, lows, highs = zip(*_SIZES_BYTES, strict=True)
-        low, high = chance.choices(list(zip(lows, highs, strict=True)), shares)[0]
-        number = self._ledger.new((1 << recipients) - 1)
-        octets = message(number, self._stock.body(chance.randrange(low, high)))
+        domains = self._domains()
+        number = self._ledger.new((1 << len(domains)) - 1)
+        octets = message(number, self._body())
         mail = b"MAIL FROM:<sender@back.test>"
         if chance.random() < 0.5:
             mail += b" SIZE=%d" % len(octets)
-        commands = [mail + b"\r\n"] + [b"RCPT TO:<r%d@%s>\r\n" % (n, domain) for n in range(recipients)]
+        commands = [mail + b"\r\n"]
+        commands += [b"RCPT TO:<r%d@%s>\r\n" % (n, domain.encode()) for n, domain in enumerate(domains)]
         form = chance.choice(("turns", "pipelined", "bdat"))
         codes = await (self._turns(commands) if form == "turns" else self._pipelined(commands))
         mask = sum(1 << n for n, code in enumerate(codes[1:]) if code == 250)
@@ -93,6 +94,19 @@ class Sender:
         if code != 250:
             raise _Refused
         self._ledger.acknowledged(number, mask)
+
+    def _domains(self) -> list[str]:
+        """Of the recipients of one message."""
+        count = self._chance.choices((1, 2, MAX_RECIPIENTS), (8, 1, 1))[0]
+        if self._chance.random() < _MIXED_SHARE:
+            return self._chance.choices(DOMAINS, k=count)
+        return self._chance.choices(DOMAINS, _DOMAIN_SHARES) * count
+
+    def _body(self) -> bytes:
+        shares, lows, highs = zip(*_SIZES_BYTES, strict=True)
+        low, high = self._chance.choices(list(zip(lows, highs, strict=True)), shares)[0]
+        body = self._stock.body(self._chance.randrange(low, high))
+        return body + HELD_PHRASE + b"\r\n" if self._chance.random() < _HELD_SHARE else body
 
     async def _turns(self, commands: list[bytes]) -> list[int]:
         return [await self._command(command) for command in commands]

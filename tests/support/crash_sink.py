@@ -29,10 +29,11 @@ class Mood(NamedTuple):
 
 
 UP = Mood("up")
+DOWN = Mood("down", listens=False)
 MOODS = (
     UP,
     UP,
-    Mood("down", listens=False),
+    DOWN,
     Mood("refusing", temporary=0.4),
     Mood("rejecting", permanent=0.3),
     Mood("dropping", cut=0.1),

@@ -24,7 +24,7 @@ from appliance.control.client import ask
 from appliance.control.protocol import worker_sockets
 from appliance.intake.users import hashed
 from appliance.intake.users_file import User, edited
-from tests.support.conditions import free_port, until
+from tests.support.conditions import free_port, is_alive, until
 from tests.support.package import ROOT, package_environment
 
 LOGIN, PASSWORD = "anna@example.test", "correct horse battery"
@@ -145,8 +145,7 @@ class Gateway:
         if process is None:
             return
         # The supervisor first, or it would start the workers again.
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        pids = [int(pid) for pid in children.read_text().split()] if children.exists() else []
+        pids = _children(process.pid)
         process.kill()
         process.wait()
         for pid in pids:
@@ -154,7 +153,7 @@ class Gateway:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-            until(lambda pid=pid: not Path(f"/proc/{pid}/exe").is_symlink() or _is_dead(pid), f"process {pid} to end")
+            until(lambda pid=pid: not is_alive(pid), f"process {pid} to end")
 
     def signal(self, signum: int) -> None:
         """To the supervisor."""
@@ -174,6 +173,11 @@ class Gateway:
         """Of the workers started last."""
         count = int(self.config["workers"]["count"])
         return [int(event["pid"]) for event in self.events("worker_ready")[-count:]]
+
+    def children(self) -> list[int]:
+        """Processes of the workers that there are just now."""
+        assert self._process is not None
+        return _children(self._process.pid)
 
     @property
     def alive(self) -> bool:
@@ -263,11 +267,9 @@ class Gateway:
         return "\n".join(texts)
 
 
-def _is_dead(pid: int) -> bool:
-    try:
-        return ") Z" in Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return True
+def _children(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in children.read_text().split()] if children.exists() else []
 
 
 def _merged(base: Table, more: Table) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from appliance.config.state import tracking_file
 from tests.bench.toolchain import build
 from tests.bench.traffic import Batch, Generator, Sink, Tools, TrafficFailed, reserve_port
 from tests.support.crash_gateway import ROOT, Gateway
@@ -60,6 +61,11 @@ class Sample(NamedTuple):
     elapsed_s: float
     memory_kib: tuple[int, ...]
     """Resident, of each worker."""
+    supervisor_kib: int = 0
+    segments: int = 0
+    """Files of all spools, those that wait for their next life included."""
+    tracking_kib: int = 0
+    """The data base with its companions."""
 
 
 class _StallingSink(Sink):
@@ -104,12 +110,13 @@ class Soak:
                 await self._settled()
                 if self._gateway.worker_pids() != workers:
                     raise TrafficFailed(f"a worker ended: {self._gateway.errors()}")
-                memory = tuple(resident_kib(pid) for pid in workers)
-                self.samples.append(Sample(number, self._expected, time.monotonic() - began_s, memory))
+                self.samples.append(self._sample(number, time.monotonic() - began_s, workers))
                 print(line(self.samples[-1]), flush=True)
             self.problems += growth(self.samples)
             if await self._gateway.stop():
                 self.problems.append(f"did not end clean: {self._gateway.errors()}")
+            if spooled := self._gateway.spooled():
+                self.problems.append(f"left in the spool: {spooled}")
             defects = self._gateway.events()["defect"]
             if defects:
                 self.problems.append(f"{defects} unexpected exceptions in {self._folder}/events.log")
@@ -118,6 +125,19 @@ class Soak:
         finally:
             self._gateway.end()
             self._sink_down()
+
+    def _sample(self, number: int, elapsed_s: float, workers: Sequence[int]) -> Sample:
+        state = self._folder / "state"
+        tracking = Path(tracking_file(str(state)))
+        return Sample(
+            number,
+            self._expected,
+            elapsed_s,
+            tuple(map(resident_kib, workers)),
+            resident_kib(self._gateway.pid),
+            sum(path.suffix in (".seg", ".spare") for path in state.glob("spool/*/*")),
+            sum(path.stat().st_size for path in tracking.parent.glob(f"{tracking.name}*")) >> 10,
+        )
 
     # -- a round
 
@@ -136,9 +156,7 @@ class Soak:
     def _send(self, share: float, batch: Batch) -> asyncio.Future[None]:
         """A task that has sent its part of the round, each message of it acknowledged."""
         messages = max(1, round(share * self._a_round))
-        batch = Batch(
-            messages, batch.size_bytes, min(batch.sessions, messages), batch.per_session, batch.pipelining
-        )
+        batch = Batch(messages, batch.size_bytes, min(batch.sessions, messages), batch.per_session, batch.pipelining)
 
         async def send() -> None:
             sent = await asyncio.to_thread(self._generator.send, self._gateway.port, batch)
@@ -217,14 +235,16 @@ def growth(samples: Sequence[Sample]) -> list[str]:
 
 
 def table(samples: Sequence[Sample]) -> Iterator[str]:
-    """The samples, for a person."""
-    yield " round   messages   elapsed   MiB of each worker"
-    yield from map(line, samples)
+    """What was at every tenth of the way, for a person."""
+    yield " round   messages   elapsed  segments  tracking MiB  resident MiB: supervisor, workers"
+    count = len(samples)
+    yield from [line(samples[tenth * count // 10 - 1]) for tenth in range(1, 11) if tenth * count // 10]
 
 
 def line(sample: Sample) -> str:
-    memory = "  ".join(f"{kib / 1024:7.1f}" for kib in sample.memory_kib)
-    return f"{sample.round:6d} {sample.messages:10d} {sample.elapsed_s:7.0f} s  {memory}"
+    memory = "  ".join(f"{kib / 1024:7.1f}" for kib in (sample.supervisor_kib, *sample.memory_kib))
+    head = f"{sample.round:6d} {sample.messages:10d} {sample.elapsed_s:7.0f} s"
+    return f"{head} {sample.segments:9d} {sample.tracking_kib / 1024:13.1f}  {memory}"
 
 
 def main() -> int:

@@ -8,8 +8,9 @@ from email import message_from_bytes
 from appliance.config.schema import Duration
 from appliance.core.envelope import Notify
 from appliance.core.errors import DnsTrouble, GatewayError, NextHopDown, NullMx
-from appliance.core.reply import NEXT_HOP_LOST, Reply
-from appliance.spool.meta import Phase
+from appliance.core.reply import NEXT_HOP_LOST, OK, Reply
+from appliance.delivery.report import Attempt
+from appliance.spool.meta import Entry, Phase
 from tests.support.queue_bench import RETRY_S, Bench, config, in_loop
 
 REFUSED = Reply(550, "5.1.1", "No such user")
@@ -214,6 +215,51 @@ async def test_a_delay_is_told_once() -> None:
     assert len(bench.reports) == 1
     assert b"Action: delayed\r\n" in bench.reports[0][1]
     assert len(bench.store) == 1
+
+
+def tried(bench: Bench, entry: Entry, answer: Reply) -> None:
+    """An attempt that had `answer`; its report, if there is to be one, waits for its turn."""
+    bench.store.retry_now(entry.id)
+    ((due, indices),) = bench.store.due(bench.now_s)
+    assert due is entry
+    bench.clerk.settle(entry, [(index, answer) for index in indices], Attempt(bench.now_s))
+
+
+async def reports_made(bench: Bench) -> list[bytes]:
+    while bench.clerk.busy:
+        await asyncio.sleep(0)
+    return [octets for _, octets in bench.reports]
+
+
+@in_loop
+async def test_a_delay_that_is_over_before_its_report_is_made_is_not_told() -> None:
+    bench = Bench(config(warn_after=Duration(200), lifetime=Duration(5000)))
+    entry = bench.add("a@x.example")
+    bench.now_s += 300
+    tried(bench, entry, BUSY)
+    tried(bench, entry, OK)
+    assert bench.spool.removed == [entry.id]
+    assert await reports_made(bench) == []
+
+
+@in_loop
+async def test_a_recipient_that_is_tried_twice_before_its_delay_is_told_is_told_of_once() -> None:
+    bench = Bench(config(warn_after=Duration(200), lifetime=Duration(5000)))
+    entry = bench.add("a@x.example")
+    bench.now_s += 300
+    tried(bench, entry, BUSY)
+    tried(bench, entry, BUSY)
+    (report,) = await reports_made(bench)
+    assert b"Action: delayed\r\n" in report and b"Subject: hello\r\n" in report
+
+
+@in_loop
+async def test_nobody_is_told_of_an_entry_that_was_deleted_before_its_report_was_made() -> None:
+    bench = Bench()
+    entry = bench.add("a@x.example")
+    tried(bench, entry, REFUSED)
+    bench.store.delete(entry.id)
+    assert await reports_made(bench) == []
 
 
 @in_loop
@@ -501,3 +547,15 @@ async def test_a_clock_set_back_does_not_keep_a_destination_blocked() -> None:
     bench.wake()
     await bench.at(bench.now_s + 3600)
     assert len(bench.sent) == 1
+
+
+@in_loop
+async def test_what_a_closed_runner_had_put_aside_is_due_for_the_next_one() -> None:
+    bench = await running(Bench())
+    bench.gate = asyncio.Event()
+    for _ in range(200):
+        bench.add("a@example.test")
+    await bench.settle()
+    assert len(bench.store.due(bench.now_s, 1_000)) == 0, "nothing was put aside"
+    await bench.runner.close(0.0)
+    assert len(bench.store.due(bench.now_s, 1_000)) == 200

@@ -160,6 +160,18 @@ def test_what_can_be_read_of_a_damaged_segment_is_recovered_and_the_file_kept() 
     after.spool.remove("a")
     after.settle()
     assert name in after.files()
+    assert not after.spool.spent, "the file would go with the directory"
+
+
+def test_a_spool_is_spent_when_no_message_is_in_it_or_on_its_way() -> None:
+    bench = Bench()
+    assert bench.spool.spent
+    bench.put("a", b"x")
+    assert not bench.spool.spent
+    bench.settle()
+    assert not bench.spool.spent
+    bench.spool.remove("a")
+    assert bench.spool.spent
 
 
 def test_a_record_of_another_version_stops_the_start_and_destroys_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
