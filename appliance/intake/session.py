@@ -18,7 +18,7 @@ from appliance.intake.transaction import Transaction
 from appliance.wire.data_stream import Normaliser
 from appliance.wire.parameters import MailCommand, RcptCommand
 from appliance.wire.smtp_server import SmtpServer, State
-from appliance.wire.xclient import parse_xclient
+from appliance.wire.xclient import KEYWORDS, parse_xclient
 
 
 class Session(SocketSession):
@@ -45,7 +45,8 @@ class Session(SocketSession):
         self._engine.secure = bool(self.client.tls)
         if not self.client.esmtp:
             return self.listener.helo_reply
-        return self.listener.ehlo_secure if self.client.tls else self.listener.ehlo_clear
+        offered = self.listener.ehlo_secure if self.client.tls else self.listener.ehlo_clear
+        return Reply(250, "", *offered.lines, f"XCLIENT {KEYWORDS}") if self._may_xclient() else offered
 
     def on_mail(self, command: MailCommand) -> Reply:
         limit = self.site.bounds.messages_per_session
@@ -100,8 +101,11 @@ class Session(SocketSession):
         self.listener.spawn(self._upgrade(self.site.tls))
         return reply.START_TLS
 
+    def _may_xclient(self) -> bool:
+        return self.site.access.may_xclient(self._peer_ip)
+
     def on_xclient(self, raw_attributes: bytes) -> Reply:
-        if not self.site.access.may_xclient(self._peer_ip):
+        if not self._may_xclient():
             return reply.XCLIENT_DENIED
         attributes = parse_xclient(raw_attributes)
         if isinstance(attributes, Reply):

@@ -202,6 +202,7 @@ class SocketSession(Door):
         self._proxy = None
         if header.source is not None:
             self.client.ip, self.client.port = header.source.ip, header.source.port
+            self._peer_ip = header.source.ip  # whose commands these are: the proxy's rights are not its client's
         self._admit()
         if header.rest:
             self._engine.receive(bytearray(header.rest), 0, len(header.rest))

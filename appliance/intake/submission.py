@@ -136,6 +136,9 @@ class SubmissionSession(Session):
             return reply.AUTH_REQUIRED
         return super().on_mail(command)
 
+    def _may_xclient(self) -> bool:
+        return False  # a login is the client's own; nobody speaks for it
+
     def on_xclient(self, raw_attributes: bytes) -> Reply:
         return reply.NOT_IMPLEMENTED
 

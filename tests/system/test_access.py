@@ -119,6 +119,25 @@ def test_xclient_is_for_the_trusted_alone(gateway: Gateway) -> None:
             client.say("RSET")
 
 
+def test_xclient_is_offered_to_the_trusted_alone_and_on_port_25_alone(gateway: Gateway) -> None:
+    def offers(port: int, source: str) -> list[str]:
+        with Client(port, source=source) as client:
+            assert "XCLIENT" not in client.say("HELO client.test").text
+            return [line for line in client.hello().text.split("\n") if line.startswith("XCLIENT")]
+
+    assert offers(gateway.port, "127.0.0.8") == ["XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT"]
+    for source in ("127.0.0.1", "127.0.0.7", "127.0.0.9"):
+        assert offers(gateway.port, source) == []
+    assert offers(gateway.submission_port, "127.0.0.8") == []
+
+
+def test_xclient_is_offered_under_tls_too(gateway: Gateway) -> None:
+    with Client(gateway.port, source="127.0.0.8") as client:
+        client.hello()
+        client.starttls()
+        assert "XCLIENT NAME" in client.hello().text
+
+
 def test_a_trusted_proxy_speaks_for_its_client_and_no_further(gateway: Gateway) -> None:
     for address, code in (("127.0.0.7", 250), ("192.0.2.7", 550), ("[UNAVAILABLE]", 550)):
         with Client(gateway.port, source="127.0.0.8") as client:
@@ -158,6 +177,20 @@ def test_a_proxy_header_is_taken_from_the_trusted_where_it_is_awaited(sink: Sink
         # A stranger's header is no header: what it says of itself counts for nothing.
         with Client(gateway.port) as client:
             assert client.say("PROXY TCP4 192.0.2.7 127.0.0.1 1000 25").code == 500
+
+
+def test_who_comes_by_a_proxy_has_not_its_right_to_xclient(sink: Sink) -> None:
+    both = {"relay": {"networks": ["192.0.2.7/32"]}, "trusted": {"proxy": ["127.0.0.9"], "xclient": ["127.0.0.9"]}}
+    gateway = Gateway([sink.url], both)
+    gateway.config["listen"][0]["proxy_protocol"] = True
+    with gateway:
+        client = Client(gateway.port, source="127.0.0.9")
+        client.send(b"PROXY TCP4 192.0.2.66 127.0.0.1 1000 25\r\n")
+        assert client.answer().code == 220
+        assert "XCLIENT" not in client.hello().text
+        assert client.say("XCLIENT ADDR=192.0.2.7").code == 550
+        assert client.envelope("x@s.test", "friend@elsewhere.test")[1].code == 550
+        client.close()
 
 
 def test_guessing_passwords_is_stopped(sink: Sink) -> None:
