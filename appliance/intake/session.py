@@ -112,7 +112,7 @@ class Session(SocketSession):
             return attributes
         self.client = attributes.applied_to(self.client)
         self._engine.start_over()
-        return self.listener.greeting
+        return self._recount() or self.listener.greeting
 
     async def _upgrade(self, context: ssl.SSLContext) -> None:
         """STARTTLS: everything known from before is forgotten (RFC 3207 §4.2)."""

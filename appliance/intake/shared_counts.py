@@ -65,6 +65,16 @@ class SharedCounts:
         cells[mine + _TOTAL] -= 1
         cells[mine + self._cell(key)] -= 1
 
+    def withdrawn(self, key: bytes, now_s: float) -> None:
+        """A session counted by `opened` turned out to be another client's: as if it had never been from `key`."""
+        self.closed(key)
+        minute = int(now_s) // 60
+        if minute != self._minute:
+            self._turn(minute)
+        place = self._mine + (NEW_SESSIONS * 2 + (minute & 1)) * _CELLS + self._cell(key)
+        if self._cells[place]:  # else it began in another minute, whose count weighs less and less
+            self._cells[place] -= 1
+
     def sessions(self) -> int:
         """Sessions open now, over all workers."""
         total, cells = 0, self._cells

@@ -109,10 +109,27 @@ class SocketSession(Door):
         site.counters.sessions_total += 1
         site.counters.sessions_open += 1
         if refusal is not None:
-            site.counters.refusals[refusal.code] += 1
-            site.events.event("session_refused", {"client": self.client.ip, "reply": refusal.text})
+            self._tell_refusal(refusal)
         self._engine.greet(refusal or self.listener.greeting)
         self._flush()
+
+    def _recount(self) -> Reply | None:
+        """The session is another client's than was thought: it counts as that one's. Why it may not stay, or None."""
+        key, is_net64 = key_of(self.client.ip)
+        if key == self.key:
+            return None
+        now_s, counts = self.site.clock(), self.site.counts
+        counts.withdrawn(self.key, now_s)
+        self.key = key
+        refusal = reply.TOO_MANY_FROM_YOU if self._comes_too_often(is_net64, now_s) else None
+        counts.opened(key, now_s)
+        if refusal is not None:
+            self._tell_refusal(refusal)
+        return refusal
+
+    def _tell_refusal(self, refusal: Reply) -> None:
+        self.site.counters.refusals[refusal.code] += 1
+        self.site.events.event("session_refused", {"client": self.client.ip, "reply": refusal.text})
 
     def _comes_too_often(self, is_net64: bool, now_s: float) -> bool:
         counts, bounds = self.site.counts, self.site.bounds
