@@ -163,7 +163,7 @@ class Worker:
         from appliance.intake.submission import SubmissionListener
 
         if self._gate is None:
-            self._gate = LoginGate(self._config.submission)  # one for both doors, so that guesses add up
+            self._gate = LoginGate(self._config.submission, self._counts.failures)  # one for both doors
         return SubmissionListener(listen, lambda: self._rooms.site, now_s, self._gate)
 
     async def _serve_metrics(self) -> MetricsServer | None:

@@ -207,7 +207,7 @@ class SubmissionListener(Listener):
 
         For kind `submissions` the server that calls `make_session` does the handshake before (RFC 8314 §3.3).
         """
-        self.gate = gate or LoginGate(site().config.submission)
+        self.gate = gate or LoginGate(site().config.submission, site().counts.failures)
         super().__init__(listen, site, now_s)
 
     def refresh(self) -> None:

@@ -111,7 +111,7 @@ class Door:
         counts.attach(0)
         self.lasting = build_lasting(self.config, 0, 1, counts, EventLog(self.log))
         self.rooms = build_rooms(self.config, self.lasting)
-        gate = LoginGate(self.config.submission)
+        gate = LoginGate(self.config.submission, counts.failures)
         servers = []
         for listen in self.config.listen:
             listener = SubmissionListener(listen, lambda: self.rooms.site, time.monotonic(), gate)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from tests.support.client import Client, Closed
+from tests.support.conditions import until
 from tests.support.gateway import LOGIN, PASSWORD, Gateway
 from tests.support.sink import Sink
 
@@ -210,6 +213,30 @@ def test_guessing_passwords_is_stopped(sink: Sink) -> None:
         with Client(gateway.port) as client:
             client.hello()
             assert client.message("x@s.test", "b@example.test", b"Subject: x\r\n\r\n").code == 250
+
+
+def test_guesses_at_all_workers_count_together_and_a_killed_one_forgets_none(sink: Sink) -> None:
+    def guess(gateway: Gateway, password: str, only: int) -> int:
+        """The answer of the worker `only`, while the other one stands still."""
+        other = gateway.worker_pids[1 - only]
+        os.kill(other, signal.SIGSTOP)
+        try:
+            with Client(gateway.submission_port) as client:
+                client.hello()
+                client.starttls()
+                client.hello()
+                return client.login(LOGIN, password).code
+        finally:
+            os.kill(other, signal.SIGCONT)
+
+    more = {"submission": {"failures_before_lockout": 3}, "workers": {"count": 2}}
+    with Gateway([sink.url], more, submission=True) as gateway:
+        assert [guess(gateway, "wrong", worker) for worker in (0, 1, 0)] == [535, 535, 535]
+        assert [guess(gateway, PASSWORD, worker) for worker in (0, 1)] == [454, 454]
+        for pid in gateway.worker_pids:
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: len(gateway.events("worker_ready")) == 4, "new workers")
+        assert [guess(gateway, PASSWORD, worker) for worker in (0, 1)] == [454, 454]
 
 
 def test_a_configuration_that_opens_the_relay_does_not_start(sink: Sink) -> None:
