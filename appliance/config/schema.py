@@ -41,7 +41,7 @@ class Listen(_Table, frozen=True, kw_only=True):
     name: str
     address: str  # "0.0.0.0:25", "[::]:25"
     kind: ListenKind = ListenKind.SMTP
-    proxy_protocol: bool = False  # a PROXY v1/v2 header comes first; taken from `trusted.proxy` only
+    proxy_protocol: bool = False  # a PROXY v1/v2 header comes first, from `trusted.proxy` only; not for `submissions`
     fd_name: str = ""  # take the socket of this name from systemd (LISTEN_FDNAMES) when there is one
 
 

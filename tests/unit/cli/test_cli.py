@@ -92,6 +92,19 @@ def test_check_tells_line_and_remedy_and_exits_2(config: Path, run: Run) -> None
     assert out.endswith("1 errors, 0 warnings\n")
 
 
+def test_check_refuses_a_proxy_header_before_tls_from_the_first_octet(config: Path, run: Run) -> None:
+    more = '[trusted]\nproxy = ["127.0.0.1"]\n'
+    port = '[[listen]]\nname = "smtps"\naddress = "127.0.0.1:{}"\nkind = "{}"\nproxy_protocol = true\n'
+    config.write_text(GOOD + more + port.format(4650, "submissions"))
+    line = config.read_text().splitlines().index("proxy_protocol = true") + 1
+    status, out, _ = run("check", str(config), "--no-files")
+    assert status == 2
+    assert f"{config}:{line}: error: listen[1].proxy_protocol: a PROXY header cannot come before TLS" in out
+    assert '    write kind = "submission"' in out
+    config.write_text(GOOD + more + port.format(5870, "submission"))
+    assert run("check", str(config), "--no-files")[0] == 0
+
+
 def test_check_prints_json_for_faults_of_form_and_of_sense(config: Path, run: Run) -> None:
     config.write_text(GOOD.replace("state =", "stat ="))
     status, out, _ = run("check", str(config), "--json")
