@@ -67,6 +67,7 @@ class Limits(_Table, frozen=True, kw_only=True):
     recipients_per_message: int = 1_000
     recipients_per_minute: int = 10_000  # per address or /64
     errors_per_session: int = 20  # then 421
+    idle_commands: int = 100  # NOOP, RSET, VRFY, HELP, EHLO, HELO in a session without a message in between; then 421
     message_size: Size = Size(50 * MIB)  # announced as SIZE
     command_line: Size = Size(2 * KIB)  # octets with CRLF; RFC 5321 §4.5.3.1.4 asks for 512, extensions for more
     header_section: Size = Size(256 * KIB)

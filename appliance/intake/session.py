@@ -32,6 +32,7 @@ class Session(SocketSession):
             self,
             command_limit=bounds.command_line,
             errors_limit=bounds.errors_per_session,
+            idle_limit=bounds.idle_commands,
             size_limit=bounds.message_size,
             passes_bare_newlines=bounds.normalises,
         )

@@ -57,6 +57,7 @@ class SubmissionServer(SmtpServer):
             session,
             command_limit=config.limits.command_line,
             errors_limit=config.limits.errors_per_session,
+            idle_limit=config.limits.idle_commands,
             size_limit=config.limits.message_size,
             passes_bare_newlines=config.delivery.bare_newline is BareNewline.NORMALISE,
         )

@@ -174,7 +174,7 @@ def config(directory: Path, **more: Any) -> schema.Config:
         spool=schema.Spool(segment=schema.Size(4 << 20), keep_free=schema.Size(0)),
         tracking=schema.Tracking(enabled=False),
         scan=schema.Scan(patterns=schema.Patterns(enabled=False)),
-        limits=schema.Limits(errors_per_session=6, message_size=schema.Size(2 << 20)),
+        limits=schema.Limits(errors_per_session=6, idle_commands=100_000, message_size=schema.Size(2 << 20)),
     )
     return msgspec.structs.replace(base, **more)
 

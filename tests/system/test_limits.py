@@ -241,7 +241,7 @@ def test_a_client_that_drips_octets_does_not_outlive_the_message_time(sink: Sink
 
 def test_a_client_that_never_reads_is_cut_off_and_costs_little(sink: Sink) -> None:
     with Gateway(
-        [sink.url], {"timeouts": {"command": "1s", "drain": "2s"}, "limits": {"errors_per_session": 10**6}}
+        [sink.url], {"timeouts": {"command": "1s", "drain": "2s"}, "limits": {"idle_commands": 10**6}}
     ) as gateway:
         before_bytes = gateway.resident_bytes()
         client = Client(gateway.port)
