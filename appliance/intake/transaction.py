@@ -22,6 +22,7 @@ from appliance.delivery.route import Route, RouteKind
 from appliance.intake import shared_counts
 from appliance.intake.paths import BodyPath, Kept, RamPath, SpoolPath, WirePath
 from appliance.intake.settlement import FLOW_HOP, FLOW_SCAN, Settlement
+from appliance.policy.explain import NEXT_HOP
 from appliance.spool.draft import Draft
 from appliance.wire.header_section import HeaderSection
 from appliance.wire.line_length import LineLength
@@ -150,7 +151,7 @@ class Transaction(Settlement):
             self._go_to_spool()
             self.envelope.recipients.append(recipient)
             return reply.RECIPIENT_OK
-        return self._refused(answer, recipient.address)
+        return self._refused(answer, recipient.address, NEXT_HOP)
 
     # -- the body
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.client import Client
+from tests.support.client import Answer, Client
 from tests.support.conditions import free_port, until
 from tests.support.gateway import Gateway
 from tests.support.messages import GTUBE, KIB, MIB, body_of
@@ -234,6 +234,30 @@ def test_trace_tells_what_became_of_a_message(sink: Sink) -> None:
 
         until(traced, "the delivery in the trace")
         assert gateway.cli("trace", "--to", "b@example.test")[0]["id"] == entry_id
+
+
+def test_the_id_of_every_refusal_leads_to_who_decided_and_what_would_have_had_to_differ(sink: Sink) -> None:
+    sink.start()
+    sink.script["RCPT"] = lambda recipient: "550 5.1.1 Who?" if "nobody" in recipient else "250 2.1.5 Ok"
+    with Gateway([sink.url], {"limits": {"message_size": 1000}}) as gateway, Client(gateway.port) as client:
+        client.hello()
+        cases = {"relay.networks": client.envelope("a@s.test", "x@elsewhere.test")[1]}
+        client.say("RSET")
+        cases["the next hop: 550 5.1.1 Who?"] = client.envelope("a@s.test", "nobody@example.test")[1]
+        client.say("RSET")
+        body = b"Subject: x\r\n\r\n"
+        cases["limits.message_size"] = client.message("a@s.test", "b@example.test", body + b"x\r\n" * 500)
+        spam = client.message("a@s.test", "b@example.test", body + GTUBE + b"\r\n")
+        cases["had patterns/GTUBE not been found"] = spam
+        cases["accept: decided by default"] = client.message("a@s.test", "b@example.test", body)
+        for expected, answer in cases.items():
+            assert answer.id, answer
+
+            def explained(expected: str = expected, answer: Answer = answer) -> bool:
+                found = gateway.cli("trace", answer.id, status=None)
+                return bool(found) and expected in "\n".join(found[0]["why"])
+
+            until(explained, f"{expected!r} in the trace")
 
 
 def test_a_reload_changes_the_next_hop_for_new_sessions_and_keeps_the_open_one(sink: Sink) -> None:
