@@ -302,7 +302,7 @@ class Config(_Table, frozen=True, kw_only=True):
     version: int = 1
     hostname: str
     state: str = "/var/lib/mailweir"
-    postmaster: str = ""  # empty: postmaster@hostname
+    postmaster: str = ""  # who gets mail to <postmaster>; empty: postmaster at the first [[domain]], else at hostname
     listen: list[Listen] = []
     workers: Workers = Workers()
     tls: Tls = Tls()

@@ -19,7 +19,7 @@ from appliance.delivery.destination import Destination, Job, destination_for, ke
 from appliance.delivery.lanes import Lanes, Send
 from appliance.delivery.remote import Outlet
 from appliance.delivery.report import Attempt, Clerk, Read
-from appliance.delivery.route import NO_ROUTE, Route, Router
+from appliance.delivery.route import Route, Router
 from appliance.queue.store import QueueStore
 from appliance.spool.meta import Entry
 
@@ -155,7 +155,7 @@ class Runner:
             routes.setdefault(route.key, (route, []))[1].append(index)
         for route, some in routes.values():
             if not route.deliverable:
-                self._clerk.settle(entry, [(index, NO_WAY) for index in some], Attempt(now_s, NO_ROUTE.key))
+                self._clerk.settle(entry, [(index, NO_WAY) for index in some], Attempt(now_s))
                 continue
             destination = self._destination(route, entry.meta.envelope.requiretls)
             destination.parked.pop(entry.id, None)

@@ -30,7 +30,7 @@ def report(transaction: Settlement, answer: Reply) -> None:
     rule = _rule(transaction, answer)
     recipients = [recipient.address.raw for recipient in envelope.recipients]
     route = transaction.route
-    hop = route.key if route is not None else ""
+    hop = route.shown if route is not None else ""
     said = _OK_SAID if answer is reply.OK else f"{answer.code} {answer.enhanced} {answer.text}"
     findings = verdict.findings
     facts = [(finding.scanner, finding.rule, finding.value) for finding in findings] if findings else []
@@ -50,7 +50,7 @@ def report(transaction: Settlement, answer: Reply) -> None:
         "size_bytes": transaction.size_bytes,
         "hop": hop,
         "reply": said,
-        "ms": duration_ms,
+        "duration_ms": duration_ms,
     }
     if client.tls:
         fields["tls"] = client.tls
