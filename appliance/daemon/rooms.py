@@ -140,7 +140,7 @@ def build_rooms(config: Config, lasting: Lasting) -> Rooms:
     router = Router(config)
     contexts = ClientContexts()
     certificate = ServerCertificate.open(config.tls, config.state, config.hostname)
-    scanners = build_scanners(config)
+    scanners = build_scanners(config, lasting.counters.scanner_wait["clamd"].observe)
     resolver = Resolver(config.dns)
     shake_hands = partial(
         Handshake, hostname=config.hostname, timeouts=config.timeouts, contexts=contexts, now_s=time.monotonic

@@ -140,6 +140,8 @@ class Worker:
         counters.gauge("queue_messages", lambda: {"all": len(lasting.queue)})
         counters.gauge("spool_used_bytes", lambda: lasting.spool.bytes_live)
         counters.gauge("held_bytes", lambda: lasting.buffers.owned_bytes)
+        counters.gauge("log_dropped", lambda: lasting.events.dropped)
+        counters.gauge("tracking_dropped", lambda: lasting.tracking.dropped if lasting.tracking is not None else 0)
 
     async def _listen(self) -> None:
         loop = asyncio.get_running_loop()

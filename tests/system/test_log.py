@@ -44,3 +44,25 @@ def test_mail_to_a_bare_postmaster_goes_to_the_one_configured_or_to_that_of_the_
             client.hello()
             assert client.message("a@s.test", "postmaster", BODY).code == 250
             assert expected in sink.taken[0].recipients[0]
+
+
+def test_every_metric_without_labels_is_there_from_the_beginning() -> None:
+    with Gateway() as gateway:
+        text = gateway.metrics()
+        unlabelled = [
+            f"mailweir_{name}"
+            for name in (
+                "sessions_total",
+                "recipients_total",
+                "body_copies_total",
+                "received_bytes_total",
+                "sent_bytes_total",
+                "fsyncs_total",
+                "spool_written_bytes_total",
+                "spool_used_bytes",
+                "held_bytes",
+                "log_dropped_total",
+                "tracking_dropped_total",
+            )
+        ]
+        assert [name for name in unlabelled if f'\n{name}{{worker="0"}} ' not in text] == []
