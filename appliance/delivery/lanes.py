@@ -17,7 +17,7 @@ from appliance.core.errors import GatewayError
 from appliance.core.reply import Reply
 from appliance.delivery.destination import Destination, Job
 from appliance.delivery.dsn import Action, line_of
-from appliance.delivery.remote import Connection, Outlet
+from appliance.delivery.remote import Connection, LeftAlone, Outlet
 from appliance.delivery.report import Attempt, Clerk, Read, Reading
 from appliance.delivery.route import RouteKind
 from appliance.queue.store import QueueStore
@@ -84,10 +84,15 @@ class Lanes:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    def defer(self, destination: Destination, job: Job, now_s: float) -> None:
-        """The destination is blocked: the attempt counts, and the entry is called when the destination is back."""
+    def defer(self, destination: Destination, job: Job, now_s: float, *, tried: bool) -> None:
+        """The destination is blocked: the entry is called when it is back.
+
+        The attempt counts, or nobody would ever be given up; only one that an operator wanted, and that was not made,
+        does not.
+        """
         destination.parked[job.entry.id] = None
-        results = [(index, destination.trouble) for index in job.indices]
+        counting = job.indices if tried else self._store.not_tried(job.entry, job.indices)
+        results = [(index, destination.trouble) for index in counting]
         self._clerk.settle(job.entry, results, Attempt(now_s, destination.route.shown))
         self._changed(destination)
 
@@ -138,7 +143,7 @@ class Lanes:
             connection = await outlet.open(destination.route, requiretls=destination.requiretls)
         except GatewayError as error:
             _log.info("event=no_connection id=%s hop=%s reason=%r", job.entry.id, destination.route.shown, str(error))
-            await self._no_connection(destination, job, error.reply, started_s)
+            await self._no_connection(destination, job, error.reply, started_s, tried=not isinstance(error, LeftAlone))
             return None
         except asyncio.CancelledError:
             self._store.give_back(job.entry, job.indices, 0.0)
@@ -151,7 +156,9 @@ class Lanes:
         self._changed(destination)
         return connection
 
-    async def _no_connection(self, destination: Destination, job: Job, why: Reply, started_s: float) -> None:
+    async def _no_connection(
+        self, destination: Destination, job: Job, why: Reply, started_s: float, *, tried: bool = True
+    ) -> None:
         now_s = self._clock()
         if why.permanent and destination.route.kind is not RouteKind.MX:
             why = Reply(451, "4.4.1", f"Next hop said: {line_of(why)}")  # its trouble, not the recipients'
@@ -161,9 +168,9 @@ class Lanes:
             if owed:
                 await self._clerk.report(job.entry, owed)
         elif destination.refused(why, now_s):
-            self.defer(destination, job, now_s)
+            self.defer(destination, job, now_s, tried=tried)
             while destination.waiting:
-                self.defer(destination, destination.waiting.popleft(), now_s)
+                self.defer(destination, destination.waiting.popleft(), now_s, tried=False)
         else:
             self.park(destination, job, now_s)
 

@@ -160,7 +160,7 @@ class Runner:
             destination = self._destination(route, entry.meta.envelope.requiretls)
             destination.parked.pop(entry.id, None)
             if destination.blocked(now_s):
-                self._lanes.defer(destination, Job(entry, some), now_s)
+                self._lanes.defer(destination, Job(entry, some), now_s, tried=False)
             elif destination.room <= 0:
                 self._lanes.park(destination, Job(entry, some), now_s)
             else:
@@ -185,7 +185,7 @@ class Runner:
             for entry_id in list(islice(destination.parked, max(0, destination.room))):
                 del destination.parked[entry_id]
                 with suppress(KeyError):  # it was deleted, or delivered, meanwhile
-                    self._store.retry_now(entry_id)
+                    self._store.recall(entry_id)
             if not destination.parked:
                 del self._parking[key]
                 self._forget(destination)
