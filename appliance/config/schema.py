@@ -53,6 +53,7 @@ class Tls(_Table, frozen=True, kw_only=True):
     minimum: str = "TLSv1.2"  # or "TLSv1.3"
     client_ca: str = ""  # PEM file: client certificates signed by these are asked for and verified
     self_signed: bool = False  # make a certificate in the state directory when none is given
+    look_every: Duration = Duration(60)  # changed files are taken into use without a reload; 0: at SIGHUP only
 
 
 class Limits(_Table, frozen=True, kw_only=True):
