@@ -91,6 +91,7 @@ class Timeouts(_Table, frozen=True, kw_only=True):
     reply: Duration = Duration(120)  # of a next hop, to a command
     final_reply: Duration = Duration(600)  # of a next hop, to the final dot
     hop_held: Duration = Duration(60)  # a client that makes no progress holds a next-hop connection no longer
+    hop_streamed: Duration = Duration(900)  # a body on `wire` does not either: then to the spool if kept, else 451
     drain: Duration = Duration(30)  # sessions still open this long after SIGTERM get 421
 
 

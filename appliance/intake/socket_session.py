@@ -291,7 +291,7 @@ class SocketSession(Door):
         if self._engine.pending or self._stops & ~_WRITE_FULL:
             return  # it is not the client who is slow
         held_s = now_s - self._began_s
-        if transaction is not None and held_s > timeouts.hop_held and transaction.let_go():
+        if transaction is not None and held_s > timeouts.hop_held and transaction.let_go(held_s):
             self._began_s = now_s
         if now_s > self.deadline_s or (transaction is not None and held_s > timeouts.message):
             self.site.events.event("timeout", {"client": self.client.ip, "in_body": self._engine.in_body})

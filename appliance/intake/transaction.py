@@ -322,8 +322,18 @@ class Transaction(Settlement):
         self._finding = self.door.answer
         return None
 
-    def let_go(self) -> bool:
-        """Gives the next hop's connection back for now, while the client dawdles; False where it has none to give."""
-        if self._relay is None or self._settling or isinstance(self._path, WirePath):
+    def let_go(self, held_s: float) -> bool:
+        """Gives the next hop's connection back for now, while the client dawdles; False where it has none to give.
+
+        A body that streams cannot wait: after its own limit it goes to the spool, where it was kept, or is refused.
+        """
+        if self._relay is None or self._settling:
             return False
-        return self._relay.suspend()
+        if not isinstance(self._path, WirePath):
+            return self._relay.suspend()
+        if held_s > self.site.config.timeouts.hop_streamed:
+            if self._move_to_spool():
+                self._spooling = True
+            else:
+                self._refuse_body(reply.TOO_SLOW)
+        return False
