@@ -101,7 +101,10 @@ class BareNewline(Enum):
 
 
 class Path(Enum):
-    """Which way a body goes: see README. `ram` turns into `wire` above the hold window."""
+    """Which way a body goes: see README. `ram` turns into `wire` above the hold window.
+
+    Recipients are asked of the next hop on all three ways, if it is up.
+    """
 
     WIRE = "wire"
     RAM = "ram"

@@ -267,7 +267,7 @@ class Settlement:
             self._relay.abort()
 
     def _may_spool(self) -> bool:
-        return self.site.bounds.spool_when_down
+        return self.site.bounds.spool_when_down or self.site.bounds.spools
 
     def _go_to_spool(self) -> None:
         self._spooling = True

@@ -107,9 +107,9 @@ class Transaction(Settlement):
         first = self.route
         if first is None:
             self.route = route
-            by_mx = route.kind is RouteKind.MX
-            # A policy that wants every message on disk, and mail for MX hosts, do not wait for anybody.
-            self._spooling = by_mx or self.site.bounds.spools
+            # Mail for MX hosts waits for nobody. A configured next hop is asked about its recipients even where every
+            # body is to be spooled: what it refuses would come back to forged senders.
+            self._spooling = route.kind is RouteKind.MX
             return None
         if route.policy != first.policy:
             return reply.ONE_DESTINATION
@@ -187,6 +187,8 @@ class Transaction(Settlement):
 
     def _choose_path(self) -> BodyPath:
         bounds, declared = self.site.bounds, self.envelope.declared_size_bytes
+        if bounds.spools:
+            self._go_to_spool()
         if self._spooling or self._relay is None:
             return SpoolPath(self.site.spool.begin(declared + len(self._received)), b"")
         kept = Kept(self.site.buffers, self.site.counters)

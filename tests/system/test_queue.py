@@ -97,6 +97,27 @@ def test_without_spooling_a_next_hop_that_is_down_is_the_clients_451(sink: Sink)
         assert not gateway.queue()
 
 
+def test_with_every_body_spooled_the_next_hop_still_says_which_recipients_it_has(sink: Sink) -> None:
+    sink.start()
+    sink.script["RCPT"] = lambda recipient: "550 5.1.1 Who?" if "nobody" in recipient else "250 2.1.5 Ok"
+    with Gateway([sink.url], {"delivery": {"path": "spool"}}) as gateway, Client(gateway.port) as client:
+        client.hello()
+        answers = client.envelope("a@s.test", ["nobody@example.test", "b@example.test"])
+        assert [answer.code for answer in answers] == [250, 550, 250] and "Who?" in answers[1].text
+        assert client.say("DATA").code == 354
+        assert not sink.commands["DATA"]
+        client.send(BODY + b".\r\n")
+        answer = client.answer()
+        assert answer.code == 250
+        (taken,) = sink.wait_for(1)
+        assert len(taken.recipients) == 1 and "b@example.test" in taken.recipients[0]
+        assert gateway.wait_for_event("message", id=answer.id)["path"] == "spool"
+        emptied(gateway)
+        assert not gateway.events("report")
+        sink.stop()  # whom to ask? The mail is taken for the queue
+        assert client.message("a@s.test", "nobody@example.test", BODY).code == 250
+
+
 def test_a_refused_recipient_gives_a_failure_report_to_the_sender(sink: Sink) -> None:
     with Gateway([sink.url]) as gateway:
         send(gateway, to="gone@example.test")
