@@ -69,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         click.echo("mailweir: interrupted", err=True)
         return 1
     except click.ClickException as error:
+        error.message = printable(error.message)  # an argument can be octets that are no text
         error.show()
         return error.exit_code
     except ConfigError as error:

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from appliance.cli.output import Failed, config_option, json_option, print_facts, print_json, print_table
+from appliance.cli.output import Failed, config_option, json_option, print_facts, print_json, print_lines, print_table
+from appliance.cli.why import why
 from appliance.config import units
 from appliance.config.load import load
 from appliance.config.state import tracking_file
@@ -36,10 +37,11 @@ def trace(
         raise click.UsageError("give the ID from the SMTP reply, or at least one of --from, --to, --since")
     found = _search(load(config_path).state, transaction_id, sender, recipient, _since_s(since), limit)
     if as_json:
-        print_json(found)
+        print_json([{**message, "why": why(message)} for message in found])
     elif transaction_id:
         for message in found:
-            print_facts({name: _readable(name, value) for name, value in message.items()})
+            print_facts({name: _readable(name, value) for name, value in message.items() if name != "verdict"})
+            print_lines(["why:", *(f"  {line}" for line in why(message))])
     elif found:
         print_table(("ID", "TIME", "ACTION", "SENDER", "RECIPIENTS", "REPLY"), [_row(message) for message in found])
     if not found:

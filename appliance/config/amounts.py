@@ -70,6 +70,10 @@ def _check_limits(config: Config, report: Report) -> None:
         report.warning(
             ("timeouts", "data"), "longer than timeouts.message, so it never applies", "make timeouts.message longer"
         )
+    if config.timeouts.hop_streamed < config.timeouts.hop_held:
+        report.warning(
+            ("timeouts", "hop_streamed"), "shorter than timeouts.hop_held, which applies first", "make it longer"
+        )
 
 
 def _check_spool_and_queue(config: Config, report: Report) -> None:

@@ -36,6 +36,12 @@ def check_listeners(config: Config, report: Report) -> None:
                 "nobody is trusted to send a PROXY header",
                 "list the proxies in trusted.proxy",
             )
+        if listen.proxy_protocol and listen.kind is ListenKind.SUBMISSIONS:
+            report.error(
+                (*path, "proxy_protocol"),
+                "a PROXY header cannot come before TLS from the first octet: every session would fail",
+                'write kind = "submission" for the port that the proxy uses, or let it pass connections without header',
+            )
         if listen.kind is not ListenKind.SMTP:
             _check_submission_port(config, listen, path, report)
     if not config.listen:

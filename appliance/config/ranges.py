@@ -28,6 +28,7 @@ _AT_LEAST_ONE = (
     "recipients_per_message",
     "recipients_per_minute",
     "errors_per_session",
+    "idle_commands",
     "header_fields",
 )
 

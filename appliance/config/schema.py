@@ -41,7 +41,7 @@ class Listen(_Table, frozen=True, kw_only=True):
     name: str
     address: str  # "0.0.0.0:25", "[::]:25"
     kind: ListenKind = ListenKind.SMTP
-    proxy_protocol: bool = False  # a PROXY v1/v2 header comes first; taken from `trusted.proxy` only
+    proxy_protocol: bool = False  # a PROXY v1/v2 header comes first, from `trusted.proxy` only; not for `submissions`
     fd_name: str = ""  # take the socket of this name from systemd (LISTEN_FDNAMES) when there is one
 
 
@@ -53,6 +53,7 @@ class Tls(_Table, frozen=True, kw_only=True):
     minimum: str = "TLSv1.2"  # or "TLSv1.3"
     client_ca: str = ""  # PEM file: client certificates signed by these are asked for and verified
     self_signed: bool = False  # make a certificate in the state directory when none is given
+    look_every: Duration = Duration(60)  # changed files are taken into use without a reload; 0: at SIGHUP only
 
 
 class Limits(_Table, frozen=True, kw_only=True):
@@ -67,6 +68,7 @@ class Limits(_Table, frozen=True, kw_only=True):
     recipients_per_message: int = 1_000
     recipients_per_minute: int = 10_000  # per address or /64
     errors_per_session: int = 20  # then 421
+    idle_commands: int = 100  # NOOP, RSET, VRFY, HELP, EHLO, HELO in a session without a message in between; then 421
     message_size: Size = Size(50 * MIB)  # announced as SIZE
     command_line: Size = Size(2 * KIB)  # octets with CRLF; RFC 5321 §4.5.3.1.4 asks for 512, extensions for more
     header_section: Size = Size(256 * KIB)
@@ -89,6 +91,7 @@ class Timeouts(_Table, frozen=True, kw_only=True):
     reply: Duration = Duration(120)  # of a next hop, to a command
     final_reply: Duration = Duration(600)  # of a next hop, to the final dot
     hop_held: Duration = Duration(60)  # a client that makes no progress holds a next-hop connection no longer
+    hop_streamed: Duration = Duration(900)  # a body on `wire` does not either: then to the spool if kept, else 451
     drain: Duration = Duration(30)  # sessions still open this long after SIGTERM get 421
 
 
@@ -98,7 +101,10 @@ class BareNewline(Enum):
 
 
 class Path(Enum):
-    """Which way a body goes: see README. `ram` turns into `wire` above the hold window."""
+    """Which way a body goes: see README. `ram` turns into `wire` above the hold window.
+
+    Recipients are asked of the next hop on all three ways, if it is up.
+    """
 
     WIRE = "wire"
     RAM = "ram"
@@ -301,7 +307,7 @@ class Config(_Table, frozen=True, kw_only=True):
     version: int = 1
     hostname: str
     state: str = "/var/lib/mailweir"
-    postmaster: str = ""  # empty: postmaster@hostname
+    postmaster: str = ""  # who gets mail to <postmaster>; empty: postmaster at the first [[domain]], else at hostname
     listen: list[Listen] = []
     workers: Workers = Workers()
     tls: Tls = Tls()

@@ -22,8 +22,10 @@ from appliance.config.load import load
 from appliance.config.schema import Config, Listen
 from appliance.core.errors import ConfigError
 from appliance.daemon import demo
+from appliance.daemon.apart import apart
 from appliance.daemon.sockets import bind_all
 from appliance.intake.shared_counts import SharedCounts
+from appliance.tls.certificates import self_signed
 
 RESTART_PAUSE_S = float(os.environ.get("MAILWEIR_RESTART_PAUSE_S", "1"))
 """A worker that dies sooner than this after its start is started again this much later. Tests that kill lower it."""
@@ -40,7 +42,7 @@ def run(path: str | None) -> int:
     if path is None:
         return demo.run(_serve)
     config = load(path)
-    for warning in refuse_errors(config, path):
+    for warning in apart(lambda: refuse_errors(config, path)):
         print(f"{path}: warning: {warning.key}: {warning.text}; {warning.remedy}", file=sys.stderr)
     return _serve(config, path, _nothing)
 
@@ -55,8 +57,19 @@ def _serve(config: Config, path: str, ready: Callable[[], None]) -> int:
         state.mkdir(mode=0o750, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f'state = "{state}": {error.strerror}; create it or name another directory') from error
+    make_certificate(config)
     sockets = bind_all(config)
     return Supervisor(config, path, sockets).run(ready)
+
+
+def make_certificate(config: Config) -> None:
+    """The self-signed certificate, if one is wanted and not there: once, and not by a worker.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    if config.tls.self_signed and not config.tls.certificate:
+        apart(lambda: self_signed(config.state, config.hostname, time.time()))
 
 
 def leftover_spools(state: Path, workers: int) -> list[int]:
@@ -147,7 +160,8 @@ class Supervisor:
         try:
             if self._path:
                 config = load(self._path)
-                refuse_errors(config, self._path)
+                apart(lambda: refuse_errors(config, self._path))
+                make_certificate(config)
                 # What workers that are started again begin with; where the spools are and how many stays as it was.
                 self._config = msgspec.structs.replace(config, state=self._config.state, workers=self._config.workers)
         except ConfigError as error:

@@ -140,7 +140,7 @@ def build_rooms(config: Config, lasting: Lasting) -> Rooms:
     router = Router(config)
     contexts = ClientContexts()
     certificate = ServerCertificate.open(config.tls, config.state, config.hostname)
-    scanners = build_scanners(config)
+    scanners = build_scanners(config, lasting.counters.scanner_wait["clamd"].observe)
     resolver = Resolver(config.dns)
     shake_hands = partial(
         Handshake, hostname=config.hostname, timeouts=config.timeouts, contexts=contexts, now_s=time.monotonic
@@ -267,6 +267,7 @@ async def _submit_report(lasting: Lasting, config: Config, envelope: Envelope, o
 
 def _record_attempt(lasting: Lasting, row: DeliveryRow) -> None:
     """One attempt of the queue, for the log and for tracking."""
+    row = row._replace(at_s=round(row.at_s, 6), duration_ms=round(row.duration_ms, 3))
     lasting.events.event("delivery", row._asdict())
     if lasting.tracking is not None:
         lasting.tracking.record_attempt(row)

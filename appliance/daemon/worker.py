@@ -25,6 +25,7 @@ from appliance.control.protocol import ControlError, worker_socket, worker_socke
 from appliance.control.queue_requests import queue_handlers
 from appliance.control.server import ControlServer
 from appliance.core.errors import ConfigError
+from appliance.daemon.certificate_watch import CertificateWatch
 from appliance.daemon.rooms import Lasting, Rooms, build_lasting, build_rooms
 from appliance.intake.listener import Listener
 from appliance.intake.shared_counts import SharedCounts
@@ -60,12 +61,13 @@ class Worker:
         self._counts = counts
         self._workers = workers
         self._listeners: list[Listener | SubmissionListener] = []
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[asyncio.Server | None] = []
         self._stop = asyncio.Event()
         self._parent_pid = os.getppid()
         self._rooms: Rooms
         self._lasting: Lasting
         self._events: EventLog
+        self._watch: CertificateWatch
         self._background: set[asyncio.Task[None]] = set()
         self._retired: list[Rooms] = []
         self._gate: LoginGate | None = None
@@ -88,6 +90,7 @@ class Worker:
             self._events.close()
             return 1
         self._gauges()
+        self._watch = CertificateWatch(self._events, time.monotonic())
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
@@ -143,23 +146,38 @@ class Worker:
         counters.gauge("queue_messages", lambda: {"all": len(lasting.queue)})
         counters.gauge("spool_used_bytes", lambda: lasting.spool.bytes_live)
         counters.gauge("held_bytes", lambda: lasting.buffers.owned_bytes)
+        counters.gauge("log_dropped", lambda: lasting.events.dropped)
+        counters.gauge("tracking_dropped", lambda: lasting.tracking.dropped if lasting.tracking is not None else 0)
 
     async def _listen(self) -> None:
-        loop = asyncio.get_running_loop()
         for listen, sock in self._sockets:
             listener = self._make_listener(listen)
             self._listeners.append(listener)
-            implicit = self._rooms.site.tls if listen.kind is ListenKind.SUBMISSIONS else None
-            if implicit is None and listen.kind is ListenKind.SUBMISSIONS:
-                # A reload took the certificate away since the socket was made: never speak in clear there.
-                self._events.event("no_certificate", {"worker": self._number, "listen": listen.name}, ERROR)
-                continue
-            timeout_s = self._config.timeouts.tls_handshake if implicit is not None else None
-            make_session: Callable[[], Any] = listener.make_session
-            server = await loop.create_server(
-                make_session, sock=sock, ssl=implicit, ssl_handshake_timeout=timeout_s, backlog=1024
-            )
-            self._servers.append(server)
+            self._servers.append(await self._open_door(listen, sock, listener))
+
+    async def _open_door(
+        self, listen: Listen, sock: socket.socket, listener: Listener | SubmissionListener
+    ) -> asyncio.Server | None:
+        implicit = self._rooms.site.tls if listen.kind is ListenKind.SUBMISSIONS else None
+        if implicit is None and listen.kind is ListenKind.SUBMISSIONS:
+            # A reload took the certificate away since the socket was made: never speak in clear there.
+            self._events.event("no_certificate", {"worker": self._number, "listen": listen.name}, ERROR)
+            return None
+        timeout_s = self._config.timeouts.tls_handshake if implicit is not None else None
+        # A copy of the socket, for a server closes what it is given.
+        make_session: Callable[[], Any] = listener.make_session
+        return await asyncio.get_running_loop().create_server(
+            make_session, sock=sock.dup(), ssl=implicit, ssl_handshake_timeout=timeout_s, backlog=1024
+        )
+
+    async def _reopen_tls_doors(self) -> None:
+        """Where TLS comes first, the server has the context, and a new configuration brings another one."""
+        for place, (listen, sock) in enumerate(self._sockets):
+            if listen.kind is ListenKind.SUBMISSIONS and not self._listeners[place].draining:
+                server = self._servers[place]
+                if server is not None:
+                    server.close()
+                self._servers[place] = await self._open_door(listen, sock, self._listeners[place])
 
     def _make_listener(self, listen: Listen) -> Listener | SubmissionListener:
         now_s = time.monotonic()
@@ -170,7 +188,7 @@ class Worker:
         from appliance.intake.submission import SubmissionListener
 
         if self._gate is None:
-            self._gate = LoginGate(self._config.submission)  # one for both doors, so that guesses add up
+            self._gate = LoginGate(self._config.submission, self._counts.failures)  # one for both doors
         return SubmissionListener(listen, lambda: self._rooms.site, now_s, self._gate)
 
     async def _serve_metrics(self) -> MetricsServer | None:
@@ -213,6 +231,7 @@ class Worker:
             now_s = time.monotonic()
             for listener in self._listeners:
                 listener.sweep(now_s)
+            self._watch.look(self._rooms.certificate, self._config.tls.look_every, now_s)
             for rooms in (self._rooms, *self._retired):
                 for pool in rooms.pools.values():
                     pool.sweep(now_s)
@@ -228,7 +247,7 @@ class Worker:
 
     async def _drain(self) -> None:
         """Stops accepting, lets transactions end, cuts what is open after the drain time."""
-        for server in self._servers:
+        for server in filter(None, self._servers):
             server.close()
         for listener in self._listeners:
             listener.drain()
@@ -265,6 +284,7 @@ class Worker:
         old, self._rooms, self._config = self._rooms, rooms, config
         for listener in self._listeners:
             listener.refresh()
+        await self._reopen_tls_doors()
         await old.runner.close(self._config.timeouts.drain)
         rooms.runner.start()
         self._events.event("reloaded", {"worker": self._number})

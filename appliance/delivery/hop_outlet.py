@@ -9,7 +9,7 @@ from appliance.core.errors import GatewayError, NextHopDown
 from appliance.core.reply import Reply
 from appliance.delivery.connection import HopConnection
 from appliance.delivery.pool import HopPool
-from appliance.delivery.remote import Connection
+from appliance.delivery.remote import Connection, LeftAlone
 from appliance.delivery.route import Route
 
 
@@ -34,6 +34,7 @@ class HopOutlet:
         """A pooled connection; REQUIRETLS is seen to when MAIL is made (RFC 8689 §4.2.1).
 
         Raises:
+            LeftAlone: every server's breaker is open.
             GatewayError: none can be had now; temporary.
         """
         if route.hop is None:
@@ -41,6 +42,8 @@ class HopOutlet:
         pool = self._pools.get(route.hop.name)
         if pool is None:
             raise NextHopDown(f"next hop {route.hop.name} is no longer configured")
+        if pool.down and not pool.idle_count:
+            raise LeftAlone(f"next hop {route.hop.name}: its breakers are open")
         future: asyncio.Future[HopConnection | Reply] = asyncio.get_running_loop().create_future()
 
         def ready(got: HopConnection | Reply) -> None:

@@ -17,7 +17,7 @@ from appliance.core.errors import GatewayError
 from appliance.core.reply import Reply
 from appliance.delivery.destination import Destination, Job
 from appliance.delivery.dsn import Action, line_of
-from appliance.delivery.remote import Connection, Outlet
+from appliance.delivery.remote import Connection, LeftAlone, Outlet
 from appliance.delivery.report import Attempt, Clerk, Read, Reading
 from appliance.delivery.route import RouteKind
 from appliance.queue.store import QueueStore
@@ -84,11 +84,16 @@ class Lanes:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    def defer(self, destination: Destination, job: Job, now_s: float) -> None:
-        """The destination is blocked: the attempt counts, and the entry is called when the destination is back."""
+    def defer(self, destination: Destination, job: Job, now_s: float, *, tried: bool) -> None:
+        """The destination is blocked: the entry is called when it is back.
+
+        The attempt counts, or nobody would ever be given up; only one that an operator wanted, and that was not made,
+        does not.
+        """
         destination.parked[job.entry.id] = None
-        results = [(index, destination.trouble) for index in job.indices]
-        self._clerk.settle(job.entry, results, Attempt(now_s, destination.key))
+        counting = job.indices if tried else self._store.not_tried(job.entry, job.indices)
+        results = [(index, destination.trouble) for index in counting]
+        self._clerk.settle(job.entry, results, Attempt(now_s, destination.route.shown))
         self._changed(destination)
 
     def park(self, destination: Destination, job: Job, now_s: float) -> None:
@@ -101,7 +106,7 @@ class Lanes:
         self._tasks.discard(task)
         destination.active -= 1
         if not task.cancelled() and task.exception() is not None:
-            _log.error("event=lane_failed destination=%s", destination.key, exc_info=task.exception())
+            _log.error("event=lane_failed hop=%s", destination.route.shown, exc_info=task.exception())
         self._changed(destination)
 
     async def _lane(self, destination: Destination) -> None:
@@ -137,33 +142,35 @@ class Lanes:
         try:
             connection = await outlet.open(destination.route, requiretls=destination.requiretls)
         except GatewayError as error:
-            _log.info("event=no_connection id=%s destination=%s reason=%r", job.entry.id, destination.key, str(error))
-            await self._no_connection(destination, job, error.reply, started_s)
+            _log.info("event=no_connection id=%s hop=%s reason=%r", job.entry.id, destination.route.shown, str(error))
+            await self._no_connection(destination, job, error.reply, started_s, tried=not isinstance(error, LeftAlone))
             return None
         except asyncio.CancelledError:
             self._store.give_back(job.entry, job.indices, 0.0)
             raise
         except Exception:  # noqa: BLE001 - a defect must not take the recipients with it
-            _log.exception("event=connect_failed id=%s destination=%s", job.entry.id, destination.key)
+            _log.exception("event=connect_failed id=%s hop=%s", job.entry.id, destination.route.shown)
             await self._no_connection(destination, job, reply.LOCAL_ERROR, started_s)
             return None
         destination.granted()
         self._changed(destination)
         return connection
 
-    async def _no_connection(self, destination: Destination, job: Job, why: Reply, started_s: float) -> None:
+    async def _no_connection(
+        self, destination: Destination, job: Job, why: Reply, started_s: float, *, tried: bool = True
+    ) -> None:
         now_s = self._clock()
         if why.permanent and destination.route.kind is not RouteKind.MX:
             why = Reply(451, "4.4.1", f"Next hop said: {line_of(why)}")  # its trouble, not the recipients'
         if why.permanent:  # the domain takes no mail, or does not exist
-            attempt = Attempt(now_s, destination.key, duration_ms=1000 * (now_s - started_s))
+            attempt = Attempt(now_s, destination.route.shown, duration_ms=1000 * (now_s - started_s))
             owed = self._clerk.note(job.entry, [(index, why) for index in job.indices], attempt)
             if owed:
                 await self._clerk.report(job.entry, owed)
         elif destination.refused(why, now_s):
-            self.defer(destination, job, now_s)
+            self.defer(destination, job, now_s, tried=tried)
             while destination.waiting:
-                self.defer(destination, destination.waiting.popleft(), now_s)
+                self.defer(destination, destination.waiting.popleft(), now_s, tried=False)
         else:
             self.park(destination, job, now_s)
 
@@ -187,7 +194,7 @@ class Lanes:
             self._store.give_back(entry, indices, 0.0)
             raise
         except Exception:  # noqa: BLE001 - a defect must not take the recipients with it
-            _log.exception("event=delivery_failed id=%s destination=%s", entry.id, destination.key)
+            _log.exception("event=delivery_failed id=%s hop=%s", entry.id, destination.route.shown)
             results, server = [(index, reply.LOCAL_ERROR) for index in indices], ""
             connection.quit()  # nobody knows what state it is in
         now_s = self._clock()
@@ -196,7 +203,7 @@ class Lanes:
             destination.served()
         else:
             destination.broke(trouble, now_s)
-        attempt = Attempt(now_s, destination.key, server, on_success, 1000 * (now_s - started_s))
+        attempt = Attempt(now_s, destination.route.shown, server, on_success, 1000 * (now_s - started_s))
         # What the connection says when it breaks are our words, not the server's.
         theirs = [result for result in results if result[1] is not trouble]
         ours = [result for result in results if result[1] is trouble]

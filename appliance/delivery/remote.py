@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Protocol
 
 from appliance.core.errors import GatewayError, NextHopDown, TlsPolicyFailed
-from appliance.core.reply import Reply
+from appliance.core.reply import NEXT_HOP_DOWN, Reply
 from appliance.delivery import happy
 from appliance.delivery.dsn import line_of
 from appliance.delivery.endpoint import Endpoint
@@ -36,6 +36,12 @@ class Connection(Protocol):
     def quit(self) -> None: ...
 
 
+class LeftAlone(GatewayError):
+    """Nobody was even asked: the route's servers failed a moment ago, and their time-out is not over."""
+
+    reply = NEXT_HOP_DOWN
+
+
 class Outlet(Protocol):
     """A way to get connections for a route, and to give them back."""
 
@@ -47,7 +53,8 @@ class Outlet(Protocol):
         """A connection for one user at a time.
 
         Raises:
-            GatewayError: its `reply` says whether that is permanent for the route (5xx) or worth another try (4xx).
+            GatewayError: its `reply` says whether that is permanent for the route (5xx) or worth another try (4xx);
+                `LeftAlone` says that it was not tried.
         """
 
     def release(self, connection: Connection) -> None:

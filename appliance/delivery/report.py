@@ -60,7 +60,7 @@ class Attempt(NamedTuple):
 
     at_s: float
     hop: str = ""
-    """The destination, as the log calls it."""
+    """`Route.shown` of the destination."""
     remote_mta: str = ""
     """The server whose replies these are; empty when they are ours."""
     on_success: Action | None = None

@@ -45,6 +45,13 @@ class Route:
     """Name, as configured, of the protected domain that matched; empty when none did."""
 
     @property
+    def shown(self) -> str:
+        """What log and trace call it: the next hop's name as configured, else `mx:DOMAIN`, or nothing."""
+        if self.hop is not None:
+            return self.hop.name
+        return self.key if self.kind is RouteKind.MX else ""
+
+    @property
     def deliverable(self) -> bool:
         return self.kind not in (RouteKind.OWN, RouteKind.NONE)
 

@@ -19,7 +19,7 @@ from appliance.delivery.destination import Destination, Job, destination_for, ke
 from appliance.delivery.lanes import Lanes, Send
 from appliance.delivery.remote import Outlet
 from appliance.delivery.report import Attempt, Clerk, Read
-from appliance.delivery.route import NO_ROUTE, Route, Router
+from appliance.delivery.route import Route, Router
 from appliance.queue.store import QueueStore
 from appliance.spool.meta import Entry
 
@@ -111,7 +111,7 @@ class Runner:
                 self._store.give_back(job.entry, job.indices, 0.0)
             # After a reload another runner goes on, which would not know whom to call.
             for entry_id in destination.parked:
-                self._retry(entry_id)
+                self._recall(entry_id)
         await self._clerk.close(max(0.0, end_s - asyncio.get_running_loop().time()))
 
     async def _run(self) -> None:
@@ -158,12 +158,12 @@ class Runner:
             routes.setdefault(route.key, (route, []))[1].append(index)
         for route, some in routes.values():
             if not route.deliverable:
-                self._clerk.settle(entry, [(index, NO_WAY) for index in some], Attempt(now_s, NO_ROUTE.key))
+                self._clerk.settle(entry, [(index, NO_WAY) for index in some], Attempt(now_s))
                 continue
             destination = self._destination(route, entry.meta.envelope.requiretls)
             destination.parked.pop(entry.id, None)
             if destination.blocked(now_s):
-                self._lanes.defer(destination, Job(entry, some), now_s)
+                self._lanes.defer(destination, Job(entry, some), now_s, tried=False)
             elif destination.room <= 0:
                 self._lanes.park(destination, Job(entry, some), now_s)
             else:
@@ -187,14 +187,14 @@ class Runner:
                 continue
             for entry_id in list(islice(destination.parked, max(0, destination.room))):
                 del destination.parked[entry_id]
-                self._retry(entry_id)
+                self._recall(entry_id)
             if not destination.parked:
                 del self._parking[key]
                 self._forget(destination)
 
-    def _retry(self, entry_id: str) -> None:
+    def _recall(self, entry_id: str) -> None:
         with suppress(KeyError):  # it was deleted, or delivered, meanwhile
-            self._store.retry_now(entry_id)
+            self._store.recall(entry_id)
 
     def _start_lanes(self, now_s: float) -> None:
         while self._ready and len(self._lanes) < self._config.queue.deliveries:

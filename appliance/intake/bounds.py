@@ -13,9 +13,10 @@ class Bounds:
 
     __slots__ = (
         "body_line", "command_line", "command_timeout_s", "data_timeout_s", "errors_per_session", "hold_window",
-        "hostname", "keep_bytes", "message_size", "messages_per_minute", "messages_per_session", "normalises",
-        "recipients_per_message", "recipients_per_minute", "sender_must_match", "sessions", "sessions_per_address",
-        "sessions_per_minute", "sessions_per_net64", "shows_address", "spool_when_down", "spools", "wires", "withhold",
+        "hostname", "idle_commands", "keep_bytes", "message_size", "messages_per_minute", "messages_per_session",
+        "normalises", "recipients_per_message", "recipients_per_minute", "sender_must_match", "sessions",
+        "sessions_per_address", "sessions_per_minute", "sessions_per_net64", "shows_address", "spool_when_down",
+        "spools", "wires", "withhold",
     )  # fmt: skip
 
     def __init__(self, config: Config) -> None:
@@ -23,6 +24,7 @@ class Bounds:
         self.hostname = config.hostname
         self.command_line = int(limits.command_line)
         self.errors_per_session = int(limits.errors_per_session)
+        self.idle_commands = int(limits.idle_commands)
         self.message_size = int(limits.message_size)
         self.messages_per_session = int(limits.messages_per_session)
         self.messages_per_minute = float(limits.messages_per_minute)

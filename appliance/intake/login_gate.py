@@ -1,4 +1,4 @@
-"""Who may log in: one gate per worker, through which every guess at a password goes.
+"""Who may log in: a gate in each worker, through which every guess at a password goes.
 
 It asks the lock-out first, lets a fixed number of threads verify at a time, and logs what came of it. It sees the
 password, keeps it nowhere and writes it nowhere. It knows no SMTP but the replies. Called by the submission session.
@@ -15,7 +15,8 @@ from appliance.config.schema import Submission
 from appliance.core import reply
 from appliance.core.envelope import Client
 from appliance.core.reply import Reply
-from appliance.intake.users import LockOut, User, Users
+from appliance.intake.lock_out import Failures, LockOut
+from appliance.intake.users import User, Users
 from appliance.intake.users_file import UsersTrouble
 from appliance.observe.events import ERROR, WARNING, EventLog
 
@@ -30,28 +31,24 @@ NO_USERS = Reply(454, "4.7.0", "Temporary authentication failure")
 
 
 class LoginGate:
-    """One event loop's object. Give the same one to all submission listeners of a worker, so that they count together.
+    """One event loop's object. Give the same one to all submission listeners of a worker: its threads are few.
 
-    Each worker counts for itself: with several, an attacker whose connections fall on all of them has that many times
-    the guesses of one.
+    Failures are counted over all workers, so that it gains an attacker nothing on which of them a connection falls.
     """
 
-    def __init__(self, config: Submission, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` is monotonic, in seconds."""
+    def __init__(self, config: Submission, failures: Failures, clock: Callable[[], float] = time.monotonic) -> None:
+        """`failures` is shared by all workers; `clock` is monotonic, in seconds, and the same in all of them."""
         self._clock = clock
+        self._failures = failures
         self._threads = ThreadPoolExecutor(THREADS, "login")
         self._turn = asyncio.Semaphore(THREADS)
         self._waiting = 0
-        self._terms = (0, 0.0)
         self._lock_out: LockOut
         self.refresh(config)
 
     def refresh(self, config: Submission) -> None:
-        """Takes the configuration's lock-out; the failures so far are forgotten only where its terms have changed."""
-        terms = (config.failures_before_lockout, float(config.lockout))
-        if terms != self._terms:
-            self._terms = terms
-            self._lock_out = LockOut(*terms, self._clock)
+        """Takes the configuration's terms of the lock-out; what has failed so far is judged by them."""
+        self._lock_out = LockOut(config.failures_before_lockout, float(config.lockout), self._clock, self._failures)
 
     async def enter(
         self, users: Users | None, client: Client, events: EventLog, name: str, password: str

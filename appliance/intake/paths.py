@@ -115,7 +115,7 @@ class Kept:
         self._secured = len(views)
 
     def as_chunk(self) -> bytes | None:
-        """All of it in one piece as BDAT wants it, without stuffing; None if it is long, or a line begins with a dot."""
+        """All of it in one piece for BDAT, without stuffing; None if it is long, or a line begins with a dot."""
         if self.size_bytes > COPY_LIMIT_BYTES:
             return None
         octets = b"".join(self.views)

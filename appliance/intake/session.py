@@ -18,7 +18,7 @@ from appliance.intake.transaction import Transaction
 from appliance.wire.data_stream import Normaliser
 from appliance.wire.parameters import MailCommand, RcptCommand
 from appliance.wire.smtp_server import SmtpServer, State
-from appliance.wire.xclient import parse_xclient
+from appliance.wire.xclient import KEYWORDS, parse_xclient
 
 
 class Session(SocketSession):
@@ -32,6 +32,7 @@ class Session(SocketSession):
             self,
             command_limit=bounds.command_line,
             errors_limit=bounds.errors_per_session,
+            idle_limit=bounds.idle_commands,
             size_limit=bounds.message_size,
             passes_bare_newlines=bounds.normalises,
         )
@@ -45,7 +46,8 @@ class Session(SocketSession):
         self._engine.secure = bool(self.client.tls)
         if not self.client.esmtp:
             return self.listener.helo_reply
-        return self.listener.ehlo_secure if self.client.tls else self.listener.ehlo_clear
+        offered = self.listener.ehlo_secure if self.client.tls else self.listener.ehlo_clear
+        return Reply(250, "", *offered.lines, f"XCLIENT {KEYWORDS}") if self._may_xclient() else offered
 
     def on_mail(self, command: MailCommand) -> Reply:
         limit = self.site.bounds.messages_per_session
@@ -100,15 +102,18 @@ class Session(SocketSession):
         self.listener.spawn(self._upgrade(self.site.tls))
         return reply.START_TLS
 
+    def _may_xclient(self) -> bool:
+        return self.site.access.may_xclient(self._peer_ip)
+
     def on_xclient(self, raw_attributes: bytes) -> Reply:
-        if not self.site.access.may_xclient(self._peer_ip):
+        if not self._may_xclient():
             return reply.XCLIENT_DENIED
         attributes = parse_xclient(raw_attributes)
         if isinstance(attributes, Reply):
             return attributes
         self.client = attributes.applied_to(self.client)
         self._engine.start_over()
-        return self.listener.greeting
+        return self._recount() or self.listener.greeting
 
     async def _upgrade(self, context: ssl.SSLContext) -> None:
         """STARTTLS: everything known from before is forgotten (RFC 3207 §4.2)."""

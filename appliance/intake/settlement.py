@@ -20,9 +20,10 @@ from appliance.core.verdict import ACCEPTED, Action, Finding, Verdict
 from appliance.delivery.cutthrough import Relay
 from appliance.delivery.route import Route
 from appliance.intake.paths import BodyPath, RamPath, SpoolPath, WirePath
-from appliance.intake.report import report
+from appliance.intake.report import report, report_refusal
 from appliance.intake.site import Site
 from appliance.policy.engine import decide
+from appliance.policy.explain import ENVELOPE
 from appliance.scan.contract import Scan
 from appliance.spool.meta import EntryMeta
 from appliance.wire.header_section import HeaderSection
@@ -56,7 +57,7 @@ class Settlement:
     __slots__ = (
         "_asked", "_finding", "_handed_over_s", "_headed", "_header", "_lines", "_path", "_received", "_relay",
         "_scan", "_settling", "_spooling", "began_s", "client", "door", "envelope", "id", "key", "over", "path_name",
-        "refusal", "route", "site", "size_bytes", "verdict",
+        "refusal", "route", "site", "size_bytes", "told", "verdict",
     )  # fmt: skip
 
     def __init__(self, site: Site, client: Client, door: Door, key: bytes) -> None:
@@ -74,6 +75,7 @@ class Settlement:
         self.size_bytes = 0
         self.path_name = ""
         self.over = False
+        self.told = False  # a refusal before the body has its row in the tracking data base
         self._asked = 0  # recipients that the next hop has not answered for yet
         self._relay: Relay | None = None
         self._spooling = False
@@ -233,9 +235,10 @@ class Settlement:
         self.site.counters.refusals[answer.code] += 1
         return answer.tagged(self.id)
 
-    def _refused(self, refusal: Reply, address: Address | None = None) -> Reply:
-        """A refusal before the body: logged with its cause, named in the reply."""
+    def _refused(self, refusal: Reply, address: Address | None = None, rule: str = ENVELOPE) -> Reply:
+        """A refusal before the body: logged with its cause, named in the reply. `rule` is who refuses."""
         site = self.site
+        report_refusal(self, refusal, address, rule)
         site.counters.refusals[refusal.code] += 1
         site.events.event(
             "refused",
@@ -264,7 +267,7 @@ class Settlement:
             self._relay.abort()
 
     def _may_spool(self) -> bool:
-        return self.site.bounds.spool_when_down
+        return self.site.bounds.spool_when_down or self.site.bounds.spools
 
     def _go_to_spool(self) -> None:
         self._spooling = True

@@ -16,6 +16,8 @@ import mmap
 import zlib
 from typing import Final
 
+from appliance.intake.lock_out import Failures
+
 _CELLS: Final = 16384
 _KINDS: Final = 4
 SESSIONS: Final = 0
@@ -31,7 +33,7 @@ _REMEMBERED_KEYS: Final = 4096
 class SharedCounts:
     """Made before the workers are forked; `attach` in each worker."""
 
-    __slots__ = ("_cells", "_columns", "_known", "_map", "_mine", "_minute")
+    __slots__ = ("_cells", "_columns", "_known", "_map", "_mine", "_minute", "failures")
 
     def __init__(self, workers: int) -> None:
         self._map = mmap.mmap(-1, max(1, workers) * _COLUMN_CELLS * 4)
@@ -40,12 +42,15 @@ class SharedCounts:
         self._mine = 0
         self._minute = 0
         self._known: dict[bytes, int] = {}
+        self.failures = Failures(max(1, workers))
+        """Of logins; these outlive the worker that counted them."""
 
     def attach(self, worker: int) -> None:
         """From now on this process writes column `worker`, which it empties first."""
         self.clear(worker)
         self._mine = self._columns[worker]
         self._minute = 0
+        self.failures.attach(worker)
 
     def clear(self, worker: int) -> None:
         """Forgets what a worker that is gone had counted."""
@@ -64,6 +69,16 @@ class SharedCounts:
         cells, mine = self._cells, self._mine
         cells[mine + _TOTAL] -= 1
         cells[mine + self._cell(key)] -= 1
+
+    def withdrawn(self, key: bytes, now_s: float) -> None:
+        """A session counted by `opened` turned out to be another client's: as if it had never been from `key`."""
+        self.closed(key)
+        minute = int(now_s) // 60
+        if minute != self._minute:
+            self._turn(minute)
+        place = self._mine + (NEW_SESSIONS * 2 + (minute & 1)) * _CELLS + self._cell(key)
+        if self._cells[place]:  # else it began in another minute, whose count weighs less and less
+            self._cells[place] -= 1
 
     def sessions(self) -> int:
         """Sessions open now, over all workers."""

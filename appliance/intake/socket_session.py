@@ -109,10 +109,27 @@ class SocketSession(Door):
         site.counters.sessions_total += 1
         site.counters.sessions_open += 1
         if refusal is not None:
-            site.counters.refusals[refusal.code] += 1
-            site.events.event("session_refused", {"client": self.client.ip, "reply": refusal.text})
+            self._tell_refusal(refusal)
         self._engine.greet(refusal or self.listener.greeting)
         self._flush()
+
+    def _recount(self) -> Reply | None:
+        """The session is another client's than was thought: it counts as that one's. Why it may not stay, or None."""
+        key, is_net64 = key_of(self.client.ip)
+        if key == self.key:
+            return None
+        now_s, counts = self.site.clock(), self.site.counts
+        counts.withdrawn(self.key, now_s)
+        self.key = key
+        refusal = reply.TOO_MANY_FROM_YOU if self._comes_too_often(is_net64, now_s) else None
+        counts.opened(key, now_s)
+        if refusal is not None:
+            self._tell_refusal(refusal)
+        return refusal
+
+    def _tell_refusal(self, refusal: Reply) -> None:
+        self.site.counters.refusals[refusal.code] += 1
+        self.site.events.event("session_refused", {"client": self.client.ip, "reply": refusal.text})
 
     def _comes_too_often(self, is_net64: bool, now_s: float) -> bool:
         counts, bounds = self.site.counts, self.site.bounds
@@ -202,6 +219,7 @@ class SocketSession(Door):
         self._proxy = None
         if header.source is not None:
             self.client.ip, self.client.port = header.source.ip, header.source.port
+            self._peer_ip = header.source.ip  # whose commands these are: the proxy's rights are not its client's
         self._admit()
         if header.rest:
             self._engine.receive(bytearray(header.rest), 0, len(header.rest))
@@ -273,7 +291,7 @@ class SocketSession(Door):
         if self._engine.pending or self._stops & ~_WRITE_FULL:
             return  # it is not the client who is slow
         held_s = now_s - self._began_s
-        if transaction is not None and held_s > timeouts.hop_held and transaction.let_go():
+        if transaction is not None and held_s > timeouts.hop_held and transaction.let_go(held_s):
             self._began_s = now_s
         if now_s > self.deadline_s or (transaction is not None and held_s > timeouts.message):
             self.site.events.event("timeout", {"client": self.client.ip, "in_body": self._engine.in_body})

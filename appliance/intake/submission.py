@@ -57,6 +57,7 @@ class SubmissionServer(SmtpServer):
             session,
             command_limit=config.limits.command_line,
             errors_limit=config.limits.errors_per_session,
+            idle_limit=config.limits.idle_commands,
             size_limit=config.limits.message_size,
             passes_bare_newlines=config.delivery.bare_newline is BareNewline.NORMALISE,
         )
@@ -136,6 +137,9 @@ class SubmissionSession(Session):
             return reply.AUTH_REQUIRED
         return super().on_mail(command)
 
+    def _may_xclient(self) -> bool:
+        return False  # a login is the client's own; nobody speaks for it
+
     def on_xclient(self, raw_attributes: bytes) -> Reply:
         return reply.NOT_IMPLEMENTED
 
@@ -204,7 +208,7 @@ class SubmissionListener(Listener):
 
         For kind `submissions` the server that calls `make_session` does the handshake before (RFC 8314 §3.3).
         """
-        self.gate = gate or LoginGate(site().config.submission)
+        self.gate = gate or LoginGate(site().config.submission, site().counts.failures)
         super().__init__(listen, site, now_s)
 
     def refresh(self) -> None:

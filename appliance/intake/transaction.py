@@ -22,6 +22,7 @@ from appliance.delivery.route import Route, RouteKind
 from appliance.intake import shared_counts
 from appliance.intake.paths import BodyPath, Kept, RamPath, SpoolPath, WirePath
 from appliance.intake.settlement import FLOW_HOP, FLOW_SCAN, Settlement
+from appliance.policy.explain import NEXT_HOP
 from appliance.spool.draft import Draft
 from appliance.wire.header_section import HeaderSection
 from appliance.wire.line_length import LineLength
@@ -106,9 +107,9 @@ class Transaction(Settlement):
         first = self.route
         if first is None:
             self.route = route
-            by_mx = route.kind is RouteKind.MX
-            # A policy that wants every message on disk, and mail for MX hosts, do not wait for anybody.
-            self._spooling = by_mx or self.site.bounds.spools
+            # Mail for MX hosts waits for nobody. A configured next hop is asked about its recipients even where every
+            # body is to be spooled: what it refuses would come back to forged senders.
+            self._spooling = route.kind is RouteKind.MX
             return None
         if route.policy != first.policy:
             return reply.ONE_DESTINATION
@@ -150,7 +151,7 @@ class Transaction(Settlement):
             self._go_to_spool()
             self.envelope.recipients.append(recipient)
             return reply.RECIPIENT_OK
-        return self._refused(answer, recipient.address)
+        return self._refused(answer, recipient.address, NEXT_HOP)
 
     # -- the body
 
@@ -186,6 +187,8 @@ class Transaction(Settlement):
 
     def _choose_path(self) -> BodyPath:
         bounds, declared = self.site.bounds, self.envelope.declared_size_bytes
+        if bounds.spools:
+            self._go_to_spool()
         if self._spooling or self._relay is None:
             return SpoolPath(self.site.spool.begin(declared + len(self._received)), b"")
         kept = Kept(self.site.buffers, self.site.counters)
@@ -321,8 +324,18 @@ class Transaction(Settlement):
         self._finding = self.door.answer
         return None
 
-    def let_go(self) -> bool:
-        """Gives the next hop's connection back for now, while the client dawdles; False where it has none to give."""
-        if self._relay is None or self._settling or isinstance(self._path, WirePath):
+    def let_go(self, held_s: float) -> bool:
+        """Gives the next hop's connection back for now, while the client dawdles; False where it has none to give.
+
+        A body that streams cannot wait: after its own limit it goes to the spool, where it was kept, or is refused.
+        """
+        if self._relay is None or self._settling:
             return False
-        return self._relay.suspend()
+        if not isinstance(self._path, WirePath):
+            return self._relay.suspend()
+        if held_s > self.site.config.timeouts.hop_streamed:
+            if self._move_to_spool():
+                self._spooling = True
+            else:
+                self._refuse_body(reply.TOO_SLOW)
+        return False

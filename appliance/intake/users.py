@@ -1,19 +1,15 @@
-"""Logins of the submission ports: who they are, which addresses they may send as, and who is locked out.
+"""Logins of the submission ports: who they are, and which addresses they may send as.
 
 Passwords exist here only while one is verified; kept are argon2id hashes in a file, read again when it changes. Knows
-no SMTP: the submission session calls `Users.verify` in a thread, for it takes tens of milliseconds by intention, and
-`LockOut` on its event loop.
+no SMTP: the submission session calls `Users.verify` in a thread, for it takes tens of milliseconds by intention.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import secrets
 import threading
 import unicodedata
-from collections import OrderedDict
-from collections.abc import Callable
 from functools import cache
 
 from argon2 import PasswordHasher
@@ -25,7 +21,7 @@ from appliance.core.errors import BadDomain
 from appliance.dns.names import literal_address, to_ascii
 from appliance.intake.users_file import User, UsersTrouble, normal_name, read
 
-__all__ = ["LockOut", "User", "Users", "UsersTrouble", "hashed", "may_send_as", "rule_of"]
+__all__ = ["User", "Users", "UsersTrouble", "hashed", "may_send_as", "rule_of"]
 
 MAX_PASSWORD_OCTETS = 1024
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=Type.ID)
@@ -165,63 +161,3 @@ def may_send_as(user: User, address: Address) -> bool:
         if rule in (wanted, domain):
             return True
     return False
-
-
-class LockOut:
-    """Counts failed logins per client address and per login, separately, and says who has to wait.
-
-    A failure is forgotten after `duration_s`. A success forgets those of its login, never those of the address: one
-    good account must not buy further guesses at others. Memory is bounded: of more than `capacity` addresses or
-    logins the longest quiet are forgotten. One event loop's object, no locking.
-    """
-
-    def __init__(self, failures: int, duration_s: float, clock: Callable[[], float], *, capacity: int = 10_000) -> None:
-        self._failures = failures
-        self._duration_s = duration_s
-        self._clock = clock
-        self._capacity = capacity
-        self._by_address: OrderedDict[str, tuple[int, float]] = OrderedDict()
-        self._by_login: OrderedDict[str, tuple[int, float]] = OrderedDict()
-
-    def locked(self, ip: str, login: str = "") -> bool:
-        """Whether this client, or this login from anywhere, has failed too often; ask before looking at a password."""
-        return self._count(self._by_address, _network(ip)) >= self._failures or (
-            bool(login) and self._count(self._by_login, _login(login)) >= self._failures
-        )
-
-    def failed(self, ip: str, login: str) -> None:
-        """Notes a wrong password, or an unknown login: both alike."""
-        for counts, key in ((self._by_address, _network(ip)), (self._by_login, _login(login))):
-            counts[key] = (self._count(counts, key) + 1, self._clock())
-            counts.move_to_end(key)
-            if len(counts) > self._capacity:
-                counts.popitem(last=False)
-
-    def succeeded(self, login: str) -> None:
-        """Forgets the failures of `login`."""
-        self._by_login.pop(_login(login), None)
-
-    def _count(self, counts: OrderedDict[str, tuple[int, float]], key: str) -> int:
-        count, last_at_s = counts.get(key, (0, 0.0))
-        if count and self._clock() - last_at_s >= self._duration_s:
-            del counts[key]
-            return 0
-        return count
-
-
-def _network(ip: str) -> str:
-    """The address, or of IPv6 its /64, which one client can fill alone; IPv4-mapped ones count as IPv4."""
-    try:
-        address = ipaddress.ip_address(ip.partition("%")[0])
-    except ValueError:
-        return ip[:64]
-    if isinstance(address, ipaddress.IPv6Address):
-        return str(address.ipv4_mapped or (int(address) >> 64))
-    return str(address)
-
-
-def _login(login: str) -> str:
-    try:
-        return normal_name(login)
-    except ValueError:
-        return login[:64].lower()

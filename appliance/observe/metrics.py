@@ -48,8 +48,8 @@ class Counters:
         "messages",
         "recipients",
         "refusals",
-        "scanner_seconds",
         "scanner_troubles",
+        "scanner_wait",
         "sessions_open",
         "sessions_total",
         "spool_bytes",
@@ -71,10 +71,12 @@ class Counters:
         """By reply code."""
         self.hop_latency: defaultdict[str, Histogram] = defaultdict(Histogram)
         """By name of the next hop, from the final dot to its reply: `counters.hop_latency[name].observe(seconds)`."""
-        self.scanner_seconds: defaultdict[str, float] = defaultdict(float)
+        self.scanner_wait: defaultdict[str, Histogram] = defaultdict(Histogram)
+        """By scanner, of those that are other processes: from the end of a message to its answer. What a scanner
+        computes while the message arrives is not measured: two looks at the clock a read cost more than it tells."""
         self.scanner_troubles: defaultdict[str, int] = defaultdict(int)
         self.tls_handshakes: defaultdict[tuple[str, str], int] = defaultdict(int)
-        """By side and outcome: `counters.tls_handshakes["in", "TLSv1.3"] += 1`, or `["out", "failed"]`."""
+        """By side and outcome: `counters.tls_handshakes["in", "TLSv1.3"] += 1`, or `["in", "failed"]`."""
         self._gauges: dict[str, Callable[[], float | Mapping[str, float]]] = {}
 
     def gauge(self, name: str, read: Callable[[], float | Mapping[str, float]]) -> None:
@@ -119,16 +121,17 @@ FAMILIES: Final = (
     Family("sessions_total", "mailweir_sessions", "counter", "SMTP sessions taken"),
     Family("messages", "mailweir_messages", "counter", "Messages by path and verdict", ("path", "action")),
     Family("bytes_in", "mailweir_received_bytes", "counter", "Octets of message bodies received"),
-    Family("bytes_out", "mailweir_sent_bytes", "counter", "Octets of message bodies sent to next hops"),
+    Family("bytes_out", "mailweir_sent_bytes", "counter", "Octets of bodies that went to next hops past the queue"),
     Family("recipients", "mailweir_recipients", "counter", "Recipients accepted"),
     Family("refusals", "mailweir_refusals", "counter", "4xx and 5xx replies given, by code", ("code",)),
     Family("hop_latency", "mailweir_next_hop_seconds", "histogram", "Final dot to reply of the next hop", ("hop",)),
     Family("body_copies", "mailweir_body_copies", "counter", "Copies of body chunks made in user space"),
     Family("fsyncs", "mailweir_fsyncs", "counter", "Flushes to stable storage"),
     Family("spool_bytes", "mailweir_spool_written_bytes", "counter", "Octets written to the spool"),
-    Family("scanner_seconds", "mailweir_scanner_seconds", "counter", "Time spent by scanner", ("scanner",)),
+    Family("scanner_wait", "mailweir_scanner_wait_seconds", "histogram", "End of message to the scanner's answer",
+           ("scanner",)),
     Family("scanner_troubles", "mailweir_scanner_troubles", "counter", "Scans that failed", ("scanner",)),
-    Family("tls_handshakes", "mailweir_tls_handshakes", "counter", "TLS handshakes by side and outcome",
+    Family("tls_handshakes", "mailweir_tls_handshakes", "counter", "TLS handshakes of clients by outcome",
            ("side", "outcome")),
     Family("queue_messages", "mailweir_queue_messages", "gauge", "Messages in the queue by state", ("state",)),
     Family("spool_used_bytes", "mailweir_spool_used_bytes", "gauge", "Octets that the spool takes on disk"),

@@ -5,6 +5,7 @@ Reads only, and opens the file so that it can do no more. Called by the command 
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from urllib.parse import quote
@@ -32,8 +33,9 @@ def search(
 ) -> list[dict[str, object]]:
     """The transactions that match all that is given, newest first; each a dict of the columns of `MessageRow`.
 
-    `recipients` is a list, and `deliveries` the list of the queue's attempts, oldest first. An id of which only
-    attempts are known (the message row has expired, or waits for its batch) gives a dict of `id` and `deliveries`.
+    `recipients` is a list, `verdict` what JSON made of it or None, and `deliveries` the list of the queue's attempts,
+    oldest first. An id of which only attempts are known (the message row has expired, or waits for its batch) gives a
+    dict of `id` and `deliveries`.
 
     Args:
         sender: `user@domain`, `@domain`, or a part of the address; `<>` is the null sender. Case does not matter.
@@ -71,6 +73,7 @@ def search(
     for message in found:
         if "recipients" in message:
             message["recipients"] = str(message["recipients"]).split("\n")
+            message["verdict"] = json.loads(str(message["verdict"])) if message["verdict"] else None
     return [message for message in found if len(message) > 2 or message["deliveries"]]
 
 

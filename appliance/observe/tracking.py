@@ -58,8 +58,8 @@ class MessageRow(NamedTuple):
     reply: str
     hop: str
     duration_ms: float
-    facts: object = ""
-    """The findings under the verdict: anything that JSON can say."""
+    verdict: object = None
+    """Rule, findings and what would have had to differ, where a scanner found something: anything that JSON can say."""
 
 
 class DeliveryRow(NamedTuple):
@@ -80,7 +80,7 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS message (
     id TEXT PRIMARY KEY NOT NULL, at_s REAL, client TEXT, helo TEXT, tls TEXT, login TEXT, sender TEXT,
     recipients TEXT, size_bytes INTEGER, path TEXT, action TEXT, rule TEXT, reply TEXT, hop TEXT, duration_ms REAL,
-    facts TEXT
+    verdict TEXT
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS delivery (
     id TEXT NOT NULL, at_s REAL NOT NULL, recipient TEXT NOT NULL, outcome TEXT, hop TEXT, reply TEXT,
@@ -279,13 +279,12 @@ _UNSTORABLE = (
 
 
 def _storable(row: Row) -> Row:
-    """The `MessageRow` as SQLite takes it: recipients one a line, facts as JSON."""
-    recipients, facts = row[7], row[15]
+    """The `MessageRow` as SQLite takes it: recipients one a line, the verdict as JSON."""
+    recipients, verdict = row[7], row[15]
     if not isinstance(recipients, str) and isinstance(recipients, Sequence):
         recipients = "\n".join(map(str, recipients))
-    if not isinstance(facts, str):
-        facts = orjson.dumps(facts, default=str).decode() if facts else ""
-    return (*row[:7], recipients, *row[8:15], facts)
+    raw_verdict = orjson.dumps(verdict, default=str).decode() if verdict else ""
+    return (*row[:7], recipients, *row[8:15], raw_verdict)
 
 
 def _insert_all(db: sqlite3.Connection, table: str, rows: list[Row]) -> None:

@@ -1,12 +1,17 @@
 """A verdict in words: the rule that decided first, the facts under it, and what would have had to differ.
 
-Knows nothing but verdicts. Called by the log, by `mailweir trace`, and by whoever shows a verdict to a person.
+Knows nothing but verdicts. Called by `mailweir trace`, and by whoever shows a verdict to a person.
 """
 
 from __future__ import annotations
 
+import msgspec
+
 from appliance.core.verdict import Finding, Verdict
 from appliance.policy.engine import built_in_action
+
+ENVELOPE, FORM, NEXT_HOP, STORAGE = "gateway/envelope", "gateway/form", "gateway/next-hop", "gateway/storage"
+"""Who decides beside the rules of policy; they stand where a rule's name would."""
 
 
 def explain(verdict: Verdict) -> list[str]:
@@ -18,6 +23,15 @@ def explain(verdict: Verdict) -> list[str]:
     if verdict.counterfactual:
         lines.append(f"  otherwise: {_clean(verdict.counterfactual)}")
     return lines
+
+
+def retold(value: object) -> Verdict:
+    """The verdict that was written down as JSON.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return msgspec.convert(value, Verdict)
 
 
 def _fact(finding: Finding) -> str:

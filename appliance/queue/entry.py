@@ -13,7 +13,7 @@ from appliance.spool.meta import Entry, Phase, RecipientState
 class Queued:
     """An entry in memory. `scheduled_s` and `turn` are the store's."""
 
-    __slots__ = ("entry", "out", "scheduled_s", "turn")
+    __slots__ = ("entry", "out", "scheduled_s", "turn", "urged")
 
     def __init__(self, entry: Entry) -> None:
         self.entry = entry
@@ -22,6 +22,8 @@ class Queued:
         self.scheduled_s = math.inf
         self.turn = -1
         """Its place in the store's heap; others of it there are stale."""
+        self.urged: dict[int, float] = {}
+        """Indices that an operator wants tried now, and when they would have been due, seconds since the epoch."""
 
     def due_s(self) -> float:
         """When it is next worth looking at, seconds since the epoch; infinity: not before something happens to it."""

@@ -166,6 +166,26 @@ class QueueStore:
         queued = self._queued.get(entry.id)
         return queued is not None and queued.entry is entry
 
+    def not_tried(self, entry: Entry, indices: Sequence[int]) -> list[int]:
+        """Nobody tried these, for the destination is left alone just now: an operator's `retry_now` is taken back.
+
+        Returns the others: their time had come by the schedule, by which this is an attempt.
+        """
+        queued = self._queued.get(entry.id)
+        if queued is None or queued.entry is not entry:
+            return list(indices)
+        for index in [index for index in indices if index in queued.urged]:
+            self.give_back(entry, [index], queued.urged.pop(index))
+        return [index for index in indices if index in queued.out]
+
+    def recall(self, entry_id: str) -> None:
+        """Makes all waiting recipients due at once: their destination is back. KeyError for an unknown id."""
+        queued = self._queued[entry_id]
+        for state in queued.entry.recipients:
+            state.due_s = 0.0
+        self._reschedule(queued)
+        self.wake()
+
     def unreported(self, entry: Entry) -> list[int]:
         """Indices that are final, and whose DSN nobody marked as made or not wanted."""
         queued = self._queued.get(entry.id)
@@ -209,10 +229,9 @@ class QueueStore:
     def retry_now(self, entry_id: str) -> None:
         """Makes all waiting recipients due at once; a held entry stays held."""
         queued = self._queued[entry_id]
-        for state in queued.entry.recipients:
-            state.due_s = 0.0
-        self._reschedule(queued)
-        self.wake()
+        for index, state in enumerate(queued.entry.recipients):
+            queued.urged.setdefault(index, state.due_s)
+        self.recall(entry_id)
 
     def delete(self, entry_id: str) -> None:
         """Removes it, without any DSN. What a delivery under way says of it later is ignored."""
@@ -233,6 +252,7 @@ class QueueStore:
         if queued is None or queued.entry is not entry or index not in queued.out:
             return None
         queued.out.discard(index)
+        queued.urged.pop(index, None)
         return queued
 
     def _settle(self, entry: Entry, index: int, phase: Phase, reply: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from appliance.config import schema
 from appliance.scan.clamd import ClamdScanner
 from appliance.scan.contract import Scanner
@@ -10,8 +12,10 @@ from appliance.scan.pattern_file import load_patterns
 from appliance.scan.patterns import pattern_scanner
 
 
-def build_scanners(config: schema.Config) -> list[Scanner]:
-    """The scanners in the order of their findings: patterns, digest, clamd.
+def build_scanners(
+    config: schema.Config, clamd_waited: Callable[[float], None] = lambda seconds: None
+) -> list[Scanner]:
+    """The scanners in the order of their findings: patterns, digest, clamd; for `clamd_waited` see `ClamdScanner`.
 
     Raises:
         ConfigError: a pattern file, an expression, the engine or clamd's address is wrong.
@@ -23,5 +27,5 @@ def build_scanners(config: schema.Config) -> list[Scanner]:
     if config.scan.digest.enabled:
         scanners.append(DigestScanner(config.scan.digest.fail))
     if config.scan.clamd.enabled:
-        scanners.append(ClamdScanner(config.scan.clamd))
+        scanners.append(ClamdScanner(config.scan.clamd, clamd_waited))
     return scanners

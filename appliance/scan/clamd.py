@@ -29,10 +29,10 @@ _MAX_ANSWER_OCTETS = 4096
 class ClamdScanner:
     """The settings and the address, checked. Scans keep their own connections."""
 
-    __slots__ = ("_host", "_path", "_port", "fail", "name", "settings")
+    __slots__ = ("_host", "_path", "_port", "fail", "name", "settings", "waited")
 
-    def __init__(self, settings: schema.Clamd) -> None:
-        """Takes `[scan.clamd]`.
+    def __init__(self, settings: schema.Clamd, waited: Callable[[float], None] = lambda seconds: None) -> None:
+        """Takes `[scan.clamd]`; `waited` is told the seconds from the end of each message to clamd's answer.
 
         Raises:
             ConfigError: the address is neither `unix:/path` nor `tcp:host:port`.
@@ -40,6 +40,7 @@ class ClamdScanner:
         self.name = NAME
         self.fail: FailPolicy = settings.fail
         self.settings = settings
+        self.waited = waited
         self._path = self._host = ""
         self._port = 0
         kind, _, place = settings.address.partition(":")
@@ -75,8 +76,9 @@ class _ClamdScan(asyncio.Protocol):
     """One message, one connection. `_result` is set once, and everything is over then."""
 
     __slots__ = (
-        "_answer", "_connect_timer", "_connecting", "_cut", "_done", "_full", "_loop", "_on_drained", "_paused",
-        "_pending", "_pending_octets", "_result", "_scanner", "_sent_octets", "_timer", "_transport", "_unstuffer",
+        "_answer", "_connect_timer", "_connecting", "_cut", "_done", "_ended_s", "_full", "_loop", "_on_drained",
+        "_paused", "_pending", "_pending_octets", "_result", "_scanner", "_sent_octets", "_timer", "_transport",
+        "_unstuffer",
     )  # fmt: skip
 
     def __init__(self, scanner: ClamdScanner, dotted: bool, on_drained: Callable[[], None]) -> None:
@@ -97,6 +99,7 @@ class _ClamdScan(asyncio.Protocol):
         self._answer = b""
         self._result: Findings | None = None
         self._done: Done | None = None
+        self._ended_s = 0.0
 
     # The scan
 
@@ -126,6 +129,7 @@ class _ClamdScan(asyncio.Protocol):
             done(self._result)
             return
         self._done = done
+        self._ended_s = self._loop.time()
         self._full = False  # the caller has nothing more to feed, so nobody waits for on_drained
         self._write(_END)
         self._arm("timeout", "no answer within the budget")
@@ -237,6 +241,7 @@ class _ClamdScan(asyncio.Protocol):
         self._pending.clear()
         done, self._done = self._done, None
         if done is not None:
+            self._scanner.waited(self._loop.time() - self._ended_s)
             done(result)
         else:
             self._drained()

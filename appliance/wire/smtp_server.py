@@ -49,7 +49,8 @@ class SmtpServer(SmtpInput):
     """
 
     __slots__ = (
-        "_chunk_last", "_chunk_left", "_chunks", "_data", "_handler", "_passes_bare", "_size_limit", "_utf8",
+        "_chunk_last", "_chunk_left", "_chunks", "_data", "_handler", "_idle", "_idle_limit", "_passes_bare",
+        "_size_limit", "_utf8",
         "accepted_recipients", "binary", "binary_offered", "esmtp", "secure",
     )  # fmt: skip
 
@@ -60,9 +61,11 @@ class SmtpServer(SmtpInput):
         command_limit: int,
         errors_limit: int,
         size_limit: int,
+        idle_limit: int = 100,
         passes_bare_newlines: bool = True,
     ) -> None:
-        """`command_limit` (with CRLF) and `size_limit` are octets; after `errors_limit` refused commands comes 421.
+        """`command_limit` (with CRLF) and `size_limit` are octets; after `errors_limit` refused commands comes 421,
+        and after `idle_limit` commands that bring no message, counted from the last message on.
 
         With `passes_bare_newlines` False the handler sees nothing of a body from the first read with a bare CR or LF
         on, only `on_body_end(bare_newlines=True)`. True is for a handler that normalises.
@@ -70,6 +73,8 @@ class SmtpServer(SmtpInput):
         super().__init__(command_limit=command_limit, errors_limit=errors_limit)
         self._handler = handler
         self._size_limit = size_limit
+        self._idle_limit = idle_limit
+        self._idle = 0  # commands since the last message that brought none nearer
         self._passes_bare = passes_bare_newlines
         self._data: DataStream | None = None
         self._chunks: BdatStream | None = None
@@ -151,7 +156,7 @@ class SmtpServer(SmtpInput):
             self.esmtp = verb == b"EHLO"
             self.state = _READY
             self._reset()
-        self._answered(_OTHER, answer)
+        self._answer_idle(answer)
 
     def _on_mail(self, rest: bytes) -> None:
         esmtp = self.esmtp
@@ -210,19 +215,27 @@ class SmtpServer(SmtpInput):
         if self.state is not _START:
             self.state = _READY
         self._reset()
-        self._answered(_OTHER, reply.RESET_OK)
+        self._answer_idle(reply.RESET_OK)
 
     def _on_noop(self, rest: bytes) -> None:
-        self._replies.append(reply.OK)
+        self._answer_idle(reply.OK)
 
     def _on_vrfy(self, rest: bytes) -> None:
         if rest.strip(b" "):
-            self._replies.append(reply.CANNOT_VERIFY)
+            self._answer_idle(reply.CANNOT_VERIFY)
         else:
             self._refuse(reply.BAD_SYNTAX)
 
     def _on_help(self, rest: bytes) -> None:
-        self._replies.append(reply.HELP)
+        self._answer_idle(reply.HELP)
+
+    def _answer_idle(self, answer: Reply) -> None:
+        """Answers a command that brings no message nearer; one too many since the last message, and it is the end."""
+        self._idle += 1
+        if self._idle > self._idle_limit:
+            self.close(reply.TOO_MANY_IDLE)
+        else:
+            self._answered(_OTHER, answer)
 
     def _on_quit(self, rest: bytes) -> None:
         self.close(reply.BYE)
@@ -253,6 +266,7 @@ class SmtpServer(SmtpInput):
 
     def _finish_body(self, bare_newlines: bool) -> None:
         self._data = self._chunks = self._body = None
+        self._idle = 0
         self.state = _READY
         self._answered(_OTHER, self._handler.on_body_end(bare_newlines=bare_newlines))
 

@@ -79,6 +79,7 @@ def sink() -> Iterator[Sink]:
 @pytest.fixture(scope="module")
 def gateway(sink: Sink) -> Iterator[Gateway]:
     limits = {"message_size": 100_000, "errors_per_session": 8, "recipients_per_message": 5, "hops": 5}
+    limits["idle_commands"] = 12
     lockout = {"sessions_per_minute": 100_000, "sessions_per_address": 1_000, "messages_per_minute": 100_000}
     with Gateway([sink.url], {"limits": limits | lockout}, submission=True) as gateway:
         yield gateway

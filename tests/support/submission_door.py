@@ -111,7 +111,7 @@ class Door:
         counts.attach(0)
         self.lasting = build_lasting(self.config, 0, 1, counts, EventLog(self.log))
         self.rooms = build_rooms(self.config, self.lasting)
-        gate = LoginGate(self.config.submission)
+        gate = LoginGate(self.config.submission, counts.failures)
         servers = []
         for listen in self.config.listen:
             listener = SubmissionListener(listen, lambda: self.rooms.site, time.monotonic(), gate)
@@ -174,7 +174,7 @@ def config(directory: Path, **more: Any) -> schema.Config:
         spool=schema.Spool(segment=schema.Size(4 << 20), keep_free=schema.Size(0)),
         tracking=schema.Tracking(enabled=False),
         scan=schema.Scan(patterns=schema.Patterns(enabled=False)),
-        limits=schema.Limits(errors_per_session=6, message_size=schema.Size(2 << 20)),
+        limits=schema.Limits(errors_per_session=6, idle_commands=100_000, message_size=schema.Size(2 << 20)),
     )
     return msgspec.structs.replace(base, **more)
 

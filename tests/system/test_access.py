@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from tests.support.client import Client, Closed
+from tests.support.conditions import until
 from tests.support.gateway import LOGIN, PASSWORD, Gateway
 from tests.support.sink import Sink
 
@@ -119,6 +122,25 @@ def test_xclient_is_for_the_trusted_alone(gateway: Gateway) -> None:
             client.say("RSET")
 
 
+def test_xclient_is_offered_to_the_trusted_alone_and_on_port_25_alone(gateway: Gateway) -> None:
+    def offers(port: int, source: str) -> list[str]:
+        with Client(port, source=source) as client:
+            assert "XCLIENT" not in client.say("HELO client.test").text
+            return [line for line in client.hello().text.split("\n") if line.startswith("XCLIENT")]
+
+    assert offers(gateway.port, "127.0.0.8") == ["XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT"]
+    for source in ("127.0.0.1", "127.0.0.7", "127.0.0.9"):
+        assert offers(gateway.port, source) == []
+    assert offers(gateway.submission_port, "127.0.0.8") == []
+
+
+def test_xclient_is_offered_under_tls_too(gateway: Gateway) -> None:
+    with Client(gateway.port, source="127.0.0.8") as client:
+        client.hello()
+        client.starttls()
+        assert "XCLIENT NAME" in client.hello().text
+
+
 def test_a_trusted_proxy_speaks_for_its_client_and_no_further(gateway: Gateway) -> None:
     for address, code in (("127.0.0.7", 250), ("192.0.2.7", 550), ("[UNAVAILABLE]", 550)):
         with Client(gateway.port, source="127.0.0.8") as client:
@@ -160,6 +182,20 @@ def test_a_proxy_header_is_taken_from_the_trusted_where_it_is_awaited(sink: Sink
             assert client.say("PROXY TCP4 192.0.2.7 127.0.0.1 1000 25").code == 500
 
 
+def test_who_comes_by_a_proxy_has_not_its_right_to_xclient(sink: Sink) -> None:
+    both = {"relay": {"networks": ["192.0.2.7/32"]}, "trusted": {"proxy": ["127.0.0.9"], "xclient": ["127.0.0.9"]}}
+    gateway = Gateway([sink.url], both)
+    gateway.config["listen"][0]["proxy_protocol"] = True
+    with gateway:
+        client = Client(gateway.port, source="127.0.0.9")
+        client.send(b"PROXY TCP4 192.0.2.66 127.0.0.1 1000 25\r\n")
+        assert client.answer().code == 220
+        assert "XCLIENT" not in client.hello().text
+        assert client.say("XCLIENT ADDR=192.0.2.7").code == 550
+        assert client.envelope("x@s.test", "friend@elsewhere.test")[1].code == 550
+        client.close()
+
+
 def test_guessing_passwords_is_stopped(sink: Sink) -> None:
     more = {"submission": {"failures_before_lockout": 3}}
     with Gateway([sink.url], more, submission=True) as gateway:
@@ -177,6 +213,30 @@ def test_guessing_passwords_is_stopped(sink: Sink) -> None:
         with Client(gateway.port) as client:
             client.hello()
             assert client.message("x@s.test", "b@example.test", b"Subject: x\r\n\r\n").code == 250
+
+
+def test_guesses_at_all_workers_count_together_and_a_killed_one_forgets_none(sink: Sink) -> None:
+    def guess(gateway: Gateway, password: str, only: int) -> int:
+        """The answer of the worker `only`, while the other one stands still."""
+        other = gateway.worker_pids[1 - only]
+        os.kill(other, signal.SIGSTOP)
+        try:
+            with Client(gateway.submission_port) as client:
+                client.hello()
+                client.starttls()
+                client.hello()
+                return client.login(LOGIN, password).code
+        finally:
+            os.kill(other, signal.SIGCONT)
+
+    more = {"submission": {"failures_before_lockout": 3}, "workers": {"count": 2}}
+    with Gateway([sink.url], more, submission=True) as gateway:
+        assert [guess(gateway, "wrong", worker) for worker in (0, 1, 0)] == [535, 535, 535]
+        assert [guess(gateway, PASSWORD, worker) for worker in (0, 1)] == [454, 454]
+        for pid in gateway.worker_pids:
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: len(gateway.events("worker_ready")) == 4, "new workers")
+        assert [guess(gateway, PASSWORD, worker) for worker in (0, 1)] == [454, 454]
 
 
 def test_a_configuration_that_opens_the_relay_does_not_start(sink: Sink) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import os
 import pwd
@@ -20,6 +21,9 @@ from appliance.scan.clamd import ClamdScanner
 from appliance.scan.known_strings import EICAR
 from appliance.scan.patterns import pattern_scanner
 from appliance.scan.tee import Tee
+from tests.support.client import Client
+from tests.support.gateway import Gateway
+from tests.support.sink import Sink
 
 CLAMD = shutil.which("clamd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 MARKER = b"mailweir-test-marker-71c2"
@@ -163,3 +167,41 @@ def test_it_works_on_uvloop(clamd):
 def test_a_clamd_that_is_gone_is_trouble(tmp_path):
     (found,) = scan(f"unix:{tmp_path}/none", b"abc")
     assert (found.rule, found.trouble) == ("unreachable", True)
+
+
+def gateway_with(address: str, sink: Sink, **more: object) -> Gateway:
+    return Gateway([sink.url], {"scan": {"clamd": {"enabled": True, "address": address, "budget": "60s", **more}}})
+
+
+def attached(content: bytes) -> bytes:
+    """A message that has `content` as an attachment in base64, where no pattern sees it."""
+    head = b"Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: application/octet-stream\r\n"
+    return head + b"Content-Transfer-Encoding: base64\r\n\r\n" + base64.encodebytes(content).replace(b"\n", b"\r\n")
+
+
+def test_row_17_what_only_clamd_finds_is_refused_at_the_door_and_the_wait_for_it_is_counted(clamd):
+    for address in clamd:
+        with Sink() as sink, gateway_with(address, sink) as gateway, Client(gateway.port) as client:
+            client.hello()
+            assert client.message("a@s.test", "b@example.test", attached(b"harmless")).code == 250
+            assert gateway.metric("mailweir_scanner_wait_seconds_count", 'scanner="clamd"') == 1
+            for content in (MARKER, EICAR):
+                answer = client.message("a@s.test", "b@example.test", attached(b"MZ" + content))
+                assert answer.code == 554
+                assert gateway.wait_for_event("message", id=answer.id)["facts"][0][0] == "clamd"
+            assert gateway.metric("mailweir_scanner_wait_seconds_count", 'scanner="clamd"') == 3
+            assert gateway.metric("mailweir_scanner_wait_seconds_sum", 'scanner="clamd"') > 0
+            assert len(sink.seen) == 1
+
+
+@pytest.mark.parametrize(("fail", "code"), [("tempfail", 451), ("refuse", 554), ("open", 250)])
+def test_what_a_dead_clamd_means_is_the_fail_policys_to_say(fail, code, tmp_path):
+    with (
+        Sink() as sink,
+        gateway_with(f"unix:{tmp_path}/none", sink, fail=fail) as gateway,
+        Client(gateway.port) as client,
+    ):
+        client.hello()
+        assert client.message("a@s.test", "b@example.test", b"Subject: x\r\n\r\n").code == code
+        assert len(sink.seen) == (code == 250)
+        assert gateway.metric("mailweir_scanner_troubles_total", 'scanner="clamd"') == 1

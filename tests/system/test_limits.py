@@ -56,6 +56,74 @@ def test_sessions_over_all_and_for_one_address_are_counted(sink: Sink) -> None:
         served(gateway)
 
 
+def told(gateway: Gateway, way: str, address: str) -> Client:
+    """A session whose client, so the proxy 127.0.0.9 says, is `address`."""
+    client = Client(gateway.port, source="127.0.0.9")
+    if way == "proxy":
+        client.send(f"PROXY TCP4 {address} 127.0.0.1 1000 25\r\n".encode())
+    else:
+        assert client.answer().code == 220
+        client.hello()
+        client.send(f"XCLIENT ADDR={address}\r\n".encode())
+    return client
+
+
+def behind_a_proxy(sink: Sink, way: str, **limits: object) -> Gateway:
+    trusted = {"trusted": {way: ["127.0.0.9"]}, "relay": {"networks": ["192.0.2.7/32"]}, "workers": {"count": 2}}
+    gateway = Gateway([sink.url], trusted | {"limits": limits})
+    gateway.config["listen"][0]["proxy_protocol"] = way == "proxy"
+    return gateway
+
+
+@pytest.mark.parametrize("way", ["xclient", "proxy"])
+def test_sessions_by_a_proxy_count_for_the_client_that_it_names(sink: Sink, way: str) -> None:
+    with behind_a_proxy(sink, way, sessions_per_address=3, sessions_per_minute=6) as gateway:
+        held = []
+        for number in range(9):  # more than the proxy itself might have
+            held.append(told(gateway, way, f"192.0.2.{number // 3}"))
+            assert held[-1].answer().code == 220, number
+        for one_too_many in ("192.0.2.0", "192.0.2.2"):
+            client = told(gateway, way, one_too_many)
+            assert client.answer().code == 421
+            with pytest.raises(Closed):
+                client.answer()
+            client.close()
+        held.append(told(gateway, way, "192.0.2.3"))
+        assert held[-1].answer().code == 220
+        for client in held:
+            client.close()
+        until(lambda: gateway.metric("mailweir_sessions_open") == 0, "the sessions to end")
+        codes = []
+        for _ in range(6):
+            client = told(gateway, way, "192.0.2.1")
+            codes.append(client.answer().code)
+            client.close()
+            until(lambda: gateway.metric("mailweir_sessions_open") == 0, "the session to end")
+        assert codes[0] == 220 and codes[-1] == 421  # six a minute, three of them above
+        served(gateway)
+
+
+@pytest.mark.parametrize("way", ["xclient", "proxy"])
+def test_messages_recipients_and_relaying_go_by_the_client_that_the_proxy_names(sink: Sink, way: str) -> None:
+    with behind_a_proxy(sink, way, messages_per_minute=3, recipients_per_minute=4) as gateway:
+        for address in ("192.0.2.7", "192.0.2.8"):
+            client = told(gateway, way, address)
+            assert client.answer().code == 220
+            client.hello()
+            friend = 250 if address == "192.0.2.7" else 550
+            answers = client.envelope("a@s.test", ["b1@example.test", "b2@example.test", "friend@elsewhere.test"])
+            assert [answer.code for answer in answers] == [250, 250, 250, friend]
+            client.say("RSET")
+            some = [f"b{number}@example.test" for number in range(5)]
+            codes = [answer.code for answer in client.envelope("a@s.test", some)[1:]]
+            assert codes.count(250) == (1 if friend == 250 else 2) and codes[-1] == 450
+            client.say("RSET")
+            client.envelope("a@s.test", [])
+            client.say("RSET")
+            assert client.say("MAIL FROM:<a@s.test>").code == 450
+            client.close()
+
+
 def test_new_sessions_a_minute_are_counted(sink: Sink) -> None:
     with limited(sink, sessions_per_minute=5) as gateway:
         codes = []
@@ -173,7 +241,7 @@ def test_a_client_that_drips_octets_does_not_outlive_the_message_time(sink: Sink
 
 def test_a_client_that_never_reads_is_cut_off_and_costs_little(sink: Sink) -> None:
     with Gateway(
-        [sink.url], {"timeouts": {"command": "1s", "drain": "2s"}, "limits": {"errors_per_session": 10**6}}
+        [sink.url], {"timeouts": {"command": "1s", "drain": "2s"}, "limits": {"idle_commands": 10**6}}
     ) as gateway:
         before_bytes = gateway.resident_bytes()
         client = Client(gateway.port)

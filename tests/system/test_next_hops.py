@@ -191,6 +191,32 @@ def test_a_dawdling_client_gives_the_next_hops_connection_back(sink: Sink) -> No
     assert len(sink.taken) == 2
 
 
+@pytest.mark.parametrize("keep_bytes", [True, False])
+def test_a_client_that_streams_too_slowly_loses_the_next_hops_connection(keep_bytes: bool, sink: Sink) -> None:
+    more = {
+        "timeouts": {"hop_held": "1s", "hop_streamed": "1s", "drain": "2s"},
+        "delivery": {"path": "wire", "keep_bytes": keep_bytes},
+    }
+    body = body_of(600 * KIB, 77)
+    raw = stuffed(body)
+    with Gateway([sink.url], more) as gateway, Client(gateway.port) as client:
+        client.hello()
+        client.envelope("a@s.test", "b@example.test")
+        assert client.say("DATA").code == 354
+        client.send(raw[: 200 * KIB])
+        until(lambda: sink.cut, "the next hop's connection to be cut")
+        client.send(raw[200 * KIB :] + b".\r\n")  # it is heard out
+        answer = client.answer()
+        if keep_bytes:
+            assert answer.code == 250
+            assert sink.wait_for(1)[0].body == body
+            assert gateway.wait_for_event("message", id=answer.id)["path"] == "spool"
+        else:
+            assert answer.code == 451 and "too slowly" in answer.text and not sink.seen
+        assert client.message("a@s.test", "b@example.test", b"Subject: next\r\n\r\n").code == 250
+        until(lambda: gateway.metric("mailweir_held_bytes") == 0, "the buffers to be given back")
+
+
 def test_a_message_that_turns_to_the_spool_leaves_its_buffers_to_others_for_good() -> None:
     """With several LMTP recipients a body over the hold window is spooled: its memory is other sessions' at once."""
     large = [body_of(3 * MIB, 50 + number) for number in range(4)]

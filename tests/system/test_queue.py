@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.client import Client
+from tests.support.client import Answer, Client
 from tests.support.conditions import free_port, until
 from tests.support.gateway import Gateway
 from tests.support.messages import GTUBE, KIB, MIB, body_of
@@ -95,6 +95,27 @@ def test_without_spooling_a_next_hop_that_is_down_is_the_clients_451(sink: Sink)
         client.hello()
         assert client.envelope("a@s.test", "b@example.test")[1].code == 451
         assert not gateway.queue()
+
+
+def test_with_every_body_spooled_the_next_hop_still_says_which_recipients_it_has(sink: Sink) -> None:
+    sink.start()
+    sink.script["RCPT"] = lambda recipient: "550 5.1.1 Who?" if "nobody" in recipient else "250 2.1.5 Ok"
+    with Gateway([sink.url], {"delivery": {"path": "spool"}}) as gateway, Client(gateway.port) as client:
+        client.hello()
+        answers = client.envelope("a@s.test", ["nobody@example.test", "b@example.test"])
+        assert [answer.code for answer in answers] == [250, 550, 250] and "Who?" in answers[1].text
+        assert client.say("DATA").code == 354
+        assert not sink.commands["DATA"]
+        client.send(BODY + b".\r\n")
+        answer = client.answer()
+        assert answer.code == 250
+        (taken,) = sink.wait_for(1)
+        assert len(taken.recipients) == 1 and "b@example.test" in taken.recipients[0]
+        assert gateway.wait_for_event("message", id=answer.id)["path"] == "spool"
+        emptied(gateway)
+        assert not gateway.events("report")
+        sink.stop()  # whom to ask? The mail is taken for the queue
+        assert client.message("a@s.test", "nobody@example.test", BODY).code == 250
 
 
 def test_a_refused_recipient_gives_a_failure_report_to_the_sender(sink: Sink) -> None:
@@ -223,6 +244,25 @@ def test_the_operator_lists_shows_holds_retries_and_deletes_on_the_live_gateway(
         sink.wait_for(3)
 
 
+def test_a_retry_while_the_breaker_is_open_counts_no_attempt(sink: Sink) -> None:
+    queue = {"queue": {"retry": ["1h"]}}
+    with Gateway([sink.url], queue) as gateway:
+        gateway.config["next_hop"][0]["breaker_reset"] = "4s"
+        gateway.reload()
+        entry_id = send(gateway)
+
+        def attempts() -> int:
+            return int(gateway.queue()[0]["recipients"][0]["attempts"])
+
+        until(lambda: attempts() == 1, "the first try in vain")
+        for _ in range(3):
+            gateway.cli("queue", "retry", entry_id)
+        until(lambda: gateway.queue()[0]["state"] == "waiting", "the retry to be over")
+        assert attempts() == 1 and len(gateway.events("delivery")) == 1
+        sink.start()
+        sink.wait_for(1)  # not in an hour: it was asked for
+
+
 def test_trace_tells_what_became_of_a_message(sink: Sink) -> None:
     with Gateway([sink.url]) as gateway:
         entry_id = send(gateway)
@@ -234,6 +274,30 @@ def test_trace_tells_what_became_of_a_message(sink: Sink) -> None:
 
         until(traced, "the delivery in the trace")
         assert gateway.cli("trace", "--to", "b@example.test")[0]["id"] == entry_id
+
+
+def test_the_id_of_every_refusal_leads_to_who_decided_and_what_would_have_had_to_differ(sink: Sink) -> None:
+    sink.start()
+    sink.script["RCPT"] = lambda recipient: "550 5.1.1 Who?" if "nobody" in recipient else "250 2.1.5 Ok"
+    with Gateway([sink.url], {"limits": {"message_size": 1000}}) as gateway, Client(gateway.port) as client:
+        client.hello()
+        cases = {"relay.networks": client.envelope("a@s.test", "x@elsewhere.test")[1]}
+        client.say("RSET")
+        cases["the next hop: 550 5.1.1 Who?"] = client.envelope("a@s.test", "nobody@example.test")[1]
+        client.say("RSET")
+        body = b"Subject: x\r\n\r\n"
+        cases["limits.message_size"] = client.message("a@s.test", "b@example.test", body + b"x\r\n" * 500)
+        spam = client.message("a@s.test", "b@example.test", body + GTUBE + b"\r\n")
+        cases["had patterns/GTUBE not been found"] = spam
+        cases["accept: decided by default"] = client.message("a@s.test", "b@example.test", body)
+        for expected, answer in cases.items():
+            assert answer.id, answer
+
+            def explained(expected: str = expected, answer: Answer = answer) -> bool:
+                found = gateway.cli("trace", answer.id, status=None)
+                return bool(found) and expected in "\n".join(found[0]["why"])
+
+            until(explained, f"{expected!r} in the trace")
 
 
 def test_a_reload_changes_the_next_hop_for_new_sessions_and_keeps_the_open_one(sink: Sink) -> None:

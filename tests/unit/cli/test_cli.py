@@ -27,7 +27,9 @@ from appliance.control.protocol import RequestRefused, worker_socket
 from appliance.control.queue_requests import queue_handlers
 from appliance.control.server import ControlServer
 from appliance.core.ids import IdSource
+from appliance.core.verdict import Action, Finding, Verdict
 from appliance.observe.tracking import MessageRow, Tracking
+from appliance.policy.explain import ENVELOPE, FORM, NEXT_HOP
 
 TRANSACTION = IdSource().next(int(time.time() * 1000))
 GOOD = """\
@@ -90,6 +92,19 @@ def test_check_tells_line_and_remedy_and_exits_2(config: Path, run: Run) -> None
     assert f"{config}:18: error: relay.networks: together these cover" in out
     assert "    list your own networks only\n" in out
     assert out.endswith("1 errors, 0 warnings\n")
+
+
+def test_check_refuses_a_proxy_header_before_tls_from_the_first_octet(config: Path, run: Run) -> None:
+    more = '[trusted]\nproxy = ["127.0.0.1"]\n'
+    port = '[[listen]]\nname = "smtps"\naddress = "127.0.0.1:{}"\nkind = "{}"\nproxy_protocol = true\n'
+    config.write_text(GOOD + more + port.format(4650, "submissions"))
+    line = config.read_text().splitlines().index("proxy_protocol = true") + 1
+    status, out, _ = run("check", str(config), "--no-files")
+    assert status == 2
+    assert f"{config}:{line}: error: listen[1].proxy_protocol: a PROXY header cannot come before TLS" in out
+    assert '    write kind = "submission"' in out
+    config.write_text(GOOD + more + port.format(5870, "submission"))
+    assert run("check", str(config), "--no-files")[0] == 0
 
 
 def test_check_prints_json_for_faults_of_form_and_of_sense(config: Path, run: Run) -> None:
@@ -330,9 +345,60 @@ def tracked(config: Path) -> None:
             id=TRANSACTION, at_s=time.time(), client="192.0.2.7", helo="h", tls="", login="", sender="alice@other.test",
             recipients=["bob@example.test", "eve@example.test"], size_bytes=7, path="ram", action="refuse", rule="r",
             reply="554 5.7.1 no", hop="inside", duration_ms=1.5,
+            verdict=Verdict(Action.REFUSE, "r", (Finding("patterns", "lottery", offset=9),), "without 'r': accept"),
         )
     )  # fmt: skip
     tracking.close()
+
+
+def why_of(config: Path, run: Run, **known: Any) -> list[str]:
+    """What `trace` says below `why:` of a message of which these things are tracked."""
+    path = tracking_file(str(config.parent / "state"))
+    Path(path).parent.mkdir(exist_ok=True)
+    tracking = Tracking(path, 0.01)
+    said = {"action": "refuse", "rule": "default", "reply": "250 2.0.0 Ok", "recipients": ["bob@example.test"]}
+    names = dict.fromkeys(MessageRow._fields, "") | {"size_bytes": 7, "duration_ms": 1.5, "verdict": None}
+    tracking.record(MessageRow(**(names | said | {"id": TRANSACTION, "at_s": time.time()} | known)))
+    tracking.close()
+    status, out, _ = run("trace", TRANSACTION)
+    assert status == 0
+    shown = out.partition("why:\n")[2].splitlines()
+    assert json.loads(run("trace", TRANSACTION, "--json")[1])[0]["why"] == [line.removeprefix("  ") for line in shown]
+    return shown
+
+
+@pytest.mark.usefixtures("tracked")
+def test_trace_explains_a_verdict(run: Run) -> None:
+    _, out, _ = run("trace", TRANSACTION)
+    assert out.endswith(
+        "why:\n"
+        "  refuse: decided by r\n"
+        "    patterns found lottery before octet 9\n"
+        "    otherwise: without 'r': accept\n"
+    )
+
+
+def test_trace_explains_what_no_rule_decided(config: Path, run: Run) -> None:
+    assert why_of(config, run, action="accept") == ["  accept: decided by default", "    nothing was found"]
+    assert why_of(config, run, rule=ENVELOPE, reply="550 5.7.1 Relaying denied") == [
+        "  refuse: decided by sender, recipient or client: 550 5.7.1 Relaying denied",
+        "    otherwise: had the recipient been in a [[domain]], or the client logged in or in relay.networks,"
+        " it had gone on",
+    ]
+    assert why_of(config, run, rule=FORM, reply="552 5.3.4 Message size exceeds the limit") == [
+        "  refuse: decided by the message's form or size: 552 5.3.4 Message size exceeds the limit",
+        "    otherwise: had it been no longer than limits.message_size, it had gone on",
+    ]
+    digest = Verdict(Action.ACCEPT, "default", (Finding("digest", "sha256", "ab", tags=("info",)),))
+    assert why_of(config, run, rule=NEXT_HOP, reply="550 5.1.1 Who?", verdict=digest) == [
+        "  refuse: decided by the next hop: 550 5.1.1 Who?",
+        "    digest found sha256 (ab) [info]",
+        "    otherwise: had it been taken there: accept, decided by default",
+    ]
+
+
+def test_trace_of_a_verdict_in_another_form_tells_what_it_can(config: Path, run: Run) -> None:
+    assert why_of(config, run, rule="r", verdict=["?"])[0] == "  refuse: decided by r"
 
 
 @pytest.mark.usefixtures("tracked")

@@ -292,6 +292,11 @@ def test_amounts_that_defeat_each_other_are_refused(rest: str, key: str) -> None
     assert errors(config_of(rest)) == [key]
 
 
+def test_a_limit_that_never_applies_is_warned_of() -> None:
+    assert warnings(config_of('[timeouts]\nhop_streamed = "30s"')) == ["timeouts.hop_streamed"]
+    assert warnings(config_of('[timeouts]\ndata = "2h"')) == ["timeouts.data"]
+
+
 # --- files
 
 

@@ -9,6 +9,7 @@ from appliance.config.schema import Duration
 from appliance.core.envelope import Notify
 from appliance.core.errors import DnsTrouble, GatewayError, NextHopDown, NullMx
 from appliance.core.reply import NEXT_HOP_LOST, OK, Reply
+from appliance.delivery.remote import LeftAlone
 from appliance.delivery.report import Attempt
 from appliance.spool.meta import Entry, Phase
 from tests.support.queue_bench import RETRY_S, Bench, config, in_loop
@@ -355,6 +356,53 @@ async def test_a_dead_destination_is_probed_ever_more_rarely() -> None:
         await bench.at(START_S + second)
         probes_s += [float(second)] * (len(bench.hops.opened) - before)
     assert probes_s == [0.0, 15.0, 45.0, 105.0, 165.0]
+
+
+@in_loop
+async def test_an_operators_retry_while_a_destination_is_left_alone_is_no_attempt() -> None:
+    bench = await running(Bench())
+    bench.hops.down["hop:inside"] = NextHopDown("connection refused")
+    entry = bench.add("a@example.test")
+    await bench.settle()
+    (state,) = entry.recipients
+    due_s = state.due_s
+    for second in range(1, 10):
+        bench.now_s = START_S + second
+        bench.store.retry_now(entry.id)
+        await bench.settle()
+    assert len(bench.hops.opened) == len(bench.rows) == state.attempts == 1
+    assert state.due_s == due_s
+    bench.hops.down.clear()
+    await bench.at(START_S + 15)  # the block is over: what was asked for happens now
+    assert len(bench.store) == 0 and bench.rows[-1].outcome == "delivered"
+
+
+@in_loop
+async def test_an_operators_retry_that_is_made_is_an_attempt() -> None:
+    bench = await running(Bench())
+    bench.hops.down["hop:inside"] = NextHopDown("connection refused")
+    entry = bench.add("a@example.test")
+    await bench.settle()
+    bench.now_s = START_S + 16
+    bench.store.retry_now(entry.id)
+    await bench.settle()
+    assert len(bench.hops.opened) == entry.recipients[0].attempts == 2
+
+
+@in_loop
+async def test_a_retry_that_meets_open_breakers_is_no_attempt_and_what_was_due_anyway_is_one() -> None:
+    bench = await running(Bench())
+    bench.answers["a@example.test"] = Reply(450, "4.2.0", "later")
+    entry = bench.add("a@example.test")
+    await bench.settle()
+    bench.hops.down["hop:inside"] = LeftAlone("breakers open")
+    bench.store.retry_now(entry.id)
+    await bench.settle()
+    assert entry.recipients[0].attempts == 1
+    assert len(bench.hops.opened) == 2
+    other = bench.add("b@example.test")
+    await bench.settle()
+    assert other.recipients[0].attempts == 1
 
 
 @in_loop

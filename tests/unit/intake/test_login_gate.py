@@ -11,6 +11,7 @@ from appliance.config.schema import Duration, Submission
 from appliance.core import reply
 from appliance.core.envelope import Client
 from appliance.intake import login_gate
+from appliance.intake.lock_out import Failures
 from appliance.intake.login_gate import GATE_BUSY, NO_USERS, LoginGate
 from appliance.intake.users import User, Users
 from appliance.intake.users_file import UsersTrouble
@@ -54,7 +55,8 @@ def run(
         log = LastWords()
         events = EventLog(log)
         now_s = [0.0]
-        gate = LoginGate(Submission(failures_before_lockout=3, lockout=Duration(900)), lambda: now_s[0])
+        terms = Submission(failures_before_lockout=3, lockout=Duration(900))
+        gate = LoginGate(terms, Failures(1), lambda: now_s[0])
 
         async def enter(users: FakeUsers | None, password: str, name: str = "bob", client: Client = CLIENT) -> Any:
             return await gate.enter(cast(Users, users), client, events, name, password)
@@ -124,7 +126,7 @@ def test_the_log_tells_who_failed_and_never_the_password() -> None:
     run(scene)
 
 
-def test_a_reload_with_the_same_terms_forgets_no_failure_and_new_terms_begin_anew() -> None:
+def test_a_reload_forgets_no_failure_and_judges_by_the_new_terms() -> None:
     async def scene(enter: Any, log: LastWords, gate: LoginGate) -> None:
         users = FakeUsers()
         for _ in range(3):
@@ -132,6 +134,7 @@ def test_a_reload_with_the_same_terms_forgets_no_failure_and_new_terms_begin_ane
         gate.refresh(Submission(failures_before_lockout=3, lockout=Duration(900)))
         assert await enter(users, "right") is reply.AUTH_LOCKED
         gate.refresh(Submission(failures_before_lockout=4, lockout=Duration(900)))
-        assert await enter(users, "right") is BOB
+        assert await enter(users, "wrong") is reply.AUTH_FAILED
+        assert await enter(users, "right") is reply.AUTH_LOCKED
 
     run(scene)

@@ -72,6 +72,18 @@ def test_a_session_counts_as_a_new_one_although_it_has_ended():
     assert one.sessions_of(A) == 0 and one.rate(NEW_SESSIONS, A, NOW_S + 1) == 1
 
 
+def test_a_session_that_was_anothers_leaves_no_trace():
+    one, two = workers(2)
+    one.opened(A, NOW_S)
+    one.opened(A, NOW_S)
+    one.withdrawn(A, NOW_S)
+    assert two.sessions() == two.sessions_of(A) == 1
+    assert two.rate(NEW_SESSIONS, A, NOW_S) == 1
+    one.withdrawn(A, NOW_S + 60)  # the minute in which it was counted is over
+    assert two.sessions() == two.sessions_of(A) == 0
+    assert one.rate(NEW_SESSIONS, A, NOW_S + 60) == 1
+
+
 def test_kinds_and_keys_are_counted_apart():
     (one,) = workers(1)
     one.count(MESSAGES, A, 2, NOW_S)

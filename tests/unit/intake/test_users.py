@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from appliance.core.address import NULL_SENDER, Address, BadAddress, parse_address
 from appliance.intake import users as users_module
-from appliance.intake.users import LockOut, User, Users, UsersTrouble, hashed, may_send_as, rule_of
+from appliance.intake.users import User, Users, UsersTrouble, hashed, may_send_as, rule_of
 from appliance.intake.users_file import edited, normal_name, parse, read, render
 
 HASH = hashed("correct horse")
@@ -263,69 +263,3 @@ def test_a_verified_login_is_asked_by_name_and_a_removed_one_may_nothing(tmp_pat
     write(path, user("zoe@example.test"))
     users.verify("bob@example.test", "correct horse")
     assert not users.may_send("bob@example.test", address("bob@example.test"))
-
-
-# --- lock-out
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-def test_a_login_is_locked_after_its_failures_from_any_address() -> None:
-    lock_out = LockOut(3, 900.0, Clock())
-    for last in range(3):
-        assert not lock_out.locked("192.0.2.99", "bob")
-        lock_out.failed(f"192.0.2.{last}", "Bob")
-    assert lock_out.locked("192.0.2.99", "bob")
-    assert not lock_out.locked("192.0.2.99", "alice")
-    assert not lock_out.locked("192.0.2.99")
-
-
-def test_an_address_is_locked_after_failures_for_any_logins() -> None:
-    lock_out = LockOut(3, 900.0, Clock())
-    for login in ("a", "b", "c"):
-        lock_out.failed("192.0.2.1", login)
-    assert lock_out.locked("192.0.2.1", "d")
-    assert lock_out.locked("::ffff:192.0.2.1")
-    assert not lock_out.locked("192.0.2.2", "a")
-
-
-def test_a_net64_counts_as_one_client() -> None:
-    lock_out = LockOut(2, 900.0, Clock())
-    lock_out.failed("2001:db8::1", "a")
-    lock_out.failed("2001:db8::ffff", "b")
-    assert lock_out.locked("2001:db8::2")
-    assert not lock_out.locked("2001:db8:0:1::2")
-
-
-def test_the_lock_ends_after_its_duration() -> None:
-    clock = Clock()
-    lock_out = LockOut(1, 900.0, clock)
-    lock_out.failed("192.0.2.1", "bob")
-    clock.now_s += 899.9
-    assert lock_out.locked("192.0.2.1", "bob")
-    clock.now_s += 0.2
-    assert not lock_out.locked("192.0.2.1", "bob")
-
-
-def test_a_success_clears_the_login_but_not_the_address() -> None:
-    lock_out = LockOut(2, 900.0, Clock())
-    lock_out.failed("192.0.2.1", "bob")
-    lock_out.succeeded("BOB")
-    lock_out.failed("192.0.2.1", "bob")
-    assert lock_out.locked("192.0.2.1")
-    assert not lock_out.locked("192.0.2.2", "bob")
-
-
-def test_memory_is_bounded_and_the_longest_quiet_is_forgotten_first() -> None:
-    lock_out = LockOut(1, 900.0, Clock(), capacity=10)
-    for number in range(100):
-        lock_out.failed(f"192.0.2.{number}", f"u{number}")
-    assert len(lock_out._by_address) == len(lock_out._by_login) == 10
-    assert lock_out.locked("192.0.2.99")
-    assert not lock_out.locked("192.0.2.1")

@@ -26,7 +26,7 @@ def test_what_is_counted_is_what_prometheus_reads() -> None:
     counters.sessions_open = 3
     counters.messages["ram", "accept"] += 2
     counters.refusals[550] += 1
-    counters.scanner_seconds["clamd"] += 0.5
+    counters.scanner_wait["clamd"].observe(0.5)
     counters.tls_handshakes["in", "TLSv1.3"] += 4
     counters.gauge("queue_messages", lambda: {"active": 7, "held": 1})
     counters.gauge("held_bytes", lambda: 99)
@@ -34,7 +34,7 @@ def test_what_is_counted_is_what_prometheus_reads() -> None:
     assert read["mailweir_sessions_open", (("worker", "0"),)] == 3
     assert read["mailweir_messages_total", (("action", "accept"), ("path", "ram"), ("worker", "0"))] == 2
     assert read["mailweir_refusals_total", (("code", "550"), ("worker", "0"))] == 1
-    assert read["mailweir_scanner_seconds_total", (("scanner", "clamd"), ("worker", "0"))] == 0.5
+    assert read["mailweir_scanner_wait_seconds_sum", (("scanner", "clamd"), ("worker", "0"))] == 0.5
     assert read["mailweir_tls_handshakes_total", (("outcome", "TLSv1.3"), ("side", "in"), ("worker", "0"))] == 4
     assert read["mailweir_queue_messages", (("state", "active"), ("worker", "0"))] == 7
     assert read["mailweir_held_bytes", (("worker", "0"),)] == 99

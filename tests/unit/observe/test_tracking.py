@@ -48,13 +48,13 @@ def eventually(condition: Callable[[], bool]) -> None:
 
 def test_a_row_comes_back_with_all_that_was_said(tmp_path: Path) -> None:
     fact = Finding("patterns", "GTUBE", offset=5)
-    one = row("alice@example.org", "bob@example.test", "eve@example.test", facts=[fact])
+    one = row("alice@example.org", "bob@example.test", "eve@example.test", verdict=[fact])
     (found,) = search(written(tmp_path / "db", one), transaction_id=one.id)
     assert found["recipients"] == ["bob@example.test", "eve@example.test"] and found["deliveries"] == []
-    assert '"rule":"GTUBE"' in str(found["facts"])
+    assert found["verdict"][0]["rule"] == "GTUBE" and found["verdict"][0]["offset"] == 5
     for name in MessageRow._fields:
         assert name in found
-        if name not in ("recipients", "facts"):
+        if name not in ("recipients", "verdict"):
             assert found[name] == getattr(one, name)
 
 

@@ -107,6 +107,22 @@ def test_octets_that_are_not_stuffed_arrive_as_they_are(tmp_path):
     assert fake.messages == [b"..a\r\n..b"]
 
 
+def test_the_wait_is_told_once_a_message_that_clamd_was_asked_about_and_ended(tmp_path):
+    async def main():
+        waits = []
+        async with serving(FakeClamd(), tmp_path) as scanner:
+            scanner.waited = waits.append
+            await scanned(scanner, b"a", b"b")
+            assert len(waits) == 1 and waits[0] >= 0
+            await scanned(scanner)  # an empty message is nobody's affair
+            scan = scanner.begin(dotted=True, on_drained=list)
+            scan.feed(memoryview(b"never ended"))
+            scan.abort()
+            assert len(waits) == 1
+
+    asyncio.run(main())
+
+
 def test_a_virus_is_a_finding_with_its_name(tmp_path):
     (found,), _ = run({"answer": b"stream: Win.Test.EICAR_HDB-1 FOUND\0"}, tmp_path, b"abc")
     assert (found.scanner, found.rule, found.tags, found.trouble) == (
