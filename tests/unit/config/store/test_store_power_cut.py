@@ -147,6 +147,18 @@ def test_an_unconfirmed_commit_is_rolled_back_at_the_next_start_and_says_so() ->
     outcome = store.outcome(last)
     assert outcome is not None and outcome.reason == "not confirmed before the restart"
     assert f"revision {last} was not confirmed" in store.recovered
+    later = Store.open(ROOT, life.files.after_cut(ALL, ALL), clock=lambda: 3.0)
+    assert later.state(last) is State.ROLLED_BACK, "it must not be committed again as if it were a proposal"
+
+
+def test_a_roll_back_is_remembered_after_a_restart() -> None:
+    files = SimulatedFiles()
+    store = Store.open(ROOT, files, clock=lambda: 1.0)
+    first = store.add(text(1), "anna", "", {"a.key": key(1)})
+    store.switch_to(first)
+    assert store.roll_back("anna", "no") == 0
+    again = Store.open(ROOT, files.after_cut(NONE, NONE), clock=lambda: 2.0)
+    assert (again.current, again.state(first)) == (0, State.ROLLED_BACK)
 
 
 @pytest.mark.parametrize("errno", [28, 5, 30])
