@@ -41,8 +41,6 @@ class ApplyFailed(StoreError):
 class Proposed(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     warnings: list[Complaint]
-    diff: str
-    """Against what is in force, unified."""
 
 
 class Commits:
@@ -177,7 +175,7 @@ class Commits:
             store.discard(number)
             raise
         self._tell("config_proposed", {"revision": number, "author": author, "reason": reason})
-        return Proposed(number=number, warnings=warnings, diff=self._diff(store.current, number))
+        return Proposed(number=number, warnings=warnings)
 
     def _empty_users_file(self, text: str) -> dict[str, bytes]:
         """A users file that is named and not there yet: `mailweir user add` can only fill one that is in force."""

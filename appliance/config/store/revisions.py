@@ -159,6 +159,12 @@ class Store:
         self._facts[facts.number] = facts
         return facts.number
 
+    def deliver(self, text: str) -> None:
+        """Puts `text`, the configuration as delivered, in force for good, if there is no revision yet."""
+        if not self._facts:
+            self.switch_to(self.add(text, STORE, "as delivered"))
+            self.confirm(STORE)
+
     def discard(self, number: int) -> None:
         """Removes a revision that was never in force, and the secrets that only it has."""
         if number == self._current or number in self._outcomes:
