@@ -28,7 +28,7 @@ class Gateway:
         """Ends when all workers use `new`.
 
         Raises:
-            RequestRefused: a worker cannot use it; the text says why.
+            ControlError: a worker cannot use it, or says nothing; the text says why.
             OSError: the service could not be started.
         """
         if old is None or needs_restart(old, new):
@@ -37,8 +37,10 @@ class Gateway:
         for path in worker_sockets(new.state):
             try:
                 await ask_async(path, "reload", timeout_s=RELOAD_TIMEOUT_S)
-            except NoAnswer:
-                continue  # dead, or on its way up: it reads what is in force
+            except NoAnswer as error:
+                # Nobody listens: dead, or on its way up. It reads what is in force when it starts.
+                if not isinstance(error.__cause__, FileNotFoundError | ConnectionRefusedError):
+                    raise
 
     async def undo(self, old: Config | None, new: Config) -> None:
         if old is None:
