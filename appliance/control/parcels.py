@@ -15,6 +15,7 @@ import msgspec
 from appliance.control.access import AskedHandler, Asker
 from appliance.control.arguments import typed
 from appliance.control.protocol import RequestRefused
+from appliance.control.sysd_messages import Nothing
 
 PIECE_OCTETS = 512 << 10
 """Raw; in base64 it fits a line."""
@@ -68,6 +69,7 @@ class Parcels:
             raise RequestRefused("there is no such parcel, or it was forgotten; begin again") from error
 
     async def _opened(self, asker: Asker, args: dict[str, Any]) -> object:
+        typed(args, Nothing)
         return {"parcel": self.put(asker.uid)}
 
     async def _appended(self, asker: Asker, args: dict[str, Any]) -> object:

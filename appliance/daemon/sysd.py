@@ -19,7 +19,7 @@ from pathlib import Path
 
 from appliance.config.schema import Log
 from appliance.config.store import reset
-from appliance.config.store.applier import Applier
+from appliance.config.store.applier import Applier, Timer
 from appliance.config.store.commit import Commits
 from appliance.config.store.files import Files
 from appliance.config.store.revisions import Store
@@ -43,6 +43,16 @@ _TROUBLE = frozenset(
 )
 
 
+class LoopTimer:
+    """The `Timer` of the running event loop."""
+
+    def now_s(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def later(self, delay_s: float, call: Callable[[], None]) -> Callable[[], None]:
+        return asyncio.get_running_loop().call_later(delay_s, call).cancel
+
+
 @dataclass(slots=True)
 class Options:
     """What the command line says; the rest are the appliance's ways, which tests replace."""
@@ -58,18 +68,9 @@ class Options:
     power: Power = field(default_factory=SystemdPower)
     service: Service | None = None
     probes: Probes | None = None
+    timer: Timer = field(default_factory=LoopTimer)
     more_appliers: Sequence[Applier] = ()
     """Before the gateway."""
-
-
-class LoopTimer:
-    """The `Timer` of the running event loop."""
-
-    def now_s(self) -> float:
-        return asyncio.get_running_loop().time()
-
-    def later(self, delay_s: float, call: Callable[[], None]) -> Callable[[], None]:
-        return asyncio.get_running_loop().call_later(delay_s, call).cancel
 
 
 def run(options: Options) -> int:
@@ -97,20 +98,21 @@ async def _main(options: Options) -> int:
         loop.call_soon_threadsafe(events.event, name, fields, ERROR if name in _TROUBLE else INFO)
 
     try:
-        await _serve(options, stop, tell)
+        await serve(options, stop, tell)
         return 0
     finally:
         await asyncio.sleep(0)  # what was told is an event now
         events.close()
 
 
-async def _serve(options: Options, stop: asyncio.Event, tell: Callable[[str, dict[str, object]], None]) -> None:
+async def serve(options: Options, stop: asyncio.Event, tell: Callable[[str, dict[str, object]], None]) -> None:
+    """The role without process and log around it; ends when `stop` is set."""
     files = Files(_group_id("mta"))
     _erase_if_asked(options, tell)
     store = Store.open(options.store, files, clock=time.time)
     try:
         _deliver(options.factory, store, tell)
-        commits = Commits(store, _appliers(options), LoopTimer(), tell)
+        commits = Commits(store, _appliers(options), options.timer, tell)
         await commits.start()
         administrator = Administrator(options.store, files, clock=time.time, monotonic=time.monotonic)
         parcels = Parcels()
@@ -135,6 +137,7 @@ async def _serve(options: Options, stop: asyncio.Event, tell: Callable[[str, dic
         try:
             tell("sysd_ready", {"revision": store.current, "pid": os.getpid()})
             notify("READY=1")
+            await commits.after_start()
             await _until(stop)
         finally:
             notify("STOPPING=1")

@@ -91,6 +91,22 @@ class Commits:
                     except Exception as error:  # noqa: BLE001  a box without network still needs its console
                         self._trouble("apply_failed", _reason(applier, error))
 
+    async def after_start(self) -> None:
+        """Puts back what still runs with a configuration that was taken out of force while `sysd` was not there.
+
+        Apart from `start`, for the gateway may wait for `sysd` to be ready.
+        """
+        async with self._turn:
+            if not self._store.recovered_from:
+                return
+            try:
+                old = await asyncio.to_thread(self._config)
+                text = await asyncio.to_thread(self._store.text, self._store.recovered_from)
+                new = parse(text, str(self._store.link))
+            except (ConfigError, OSError):
+                return  # of a later release, most likely: then this is a fresh start of everything
+            await self._undo([applier for applier in self._appliers if not applier.at_start], old, new)
+
     async def close(self) -> None:
         """Lets a change that is under way end. What is unconfirmed stays in force, and is rolled back at the start."""
         if self._cancel_timer is not None:
@@ -254,13 +270,16 @@ class Commits:
             # The effect is undone all the same; the next start finds the commit unconfirmed.
             self._trouble("store_failed", str(error))
         old = await asyncio.to_thread(self._config)
+        if new is not None:
+            await self._undo(begun, old, new)
+        return store.current
+
+    async def _undo(self, begun: Sequence[Applier], old: Config | None, new: Config) -> None:
         for applier in reversed(begun):
             try:
-                if new is not None:
-                    await self._bounded(applier.undo(old, new))
+                await self._bounded(applier.undo(old, new))
             except Exception as error:  # noqa: BLE001  the other appliers still have to go back
                 self._trouble("undo_failed", _reason(applier, error))
-        return store.current
 
     async def _bounded(self, work: Coroutine[Any, Any, None]) -> None:
         async with asyncio.timeout(APPLY_TIMEOUT_S):

@@ -31,6 +31,8 @@ class Store:
         self.directory = directory
         self.recovered = ""
         """What `open` had to do, for the log; empty: nothing."""
+        self.recovered_from = 0
+        """The revision that `open` took out of force; 0: none that could be read."""
         self._shelf = Shelf(directory, files)
         self._files = files
         self._clock = clock
@@ -292,6 +294,7 @@ class Store:
         else:
             what = "is of a later release" if was else "was damaged"
             self._point_at(self._newest_good(max(self._facts, default=0) + 1))
+        self.recovered_from = was
         self.recovered = f"revision {was or '?'} {what}; revision {self._current or 'none'} is in force"
 
     def _is_good(self, number: int) -> bool:

@@ -83,7 +83,10 @@ SURVIVALS: list[tuple[str, Callable[[], tuple[Survival, Survival, bool]]]] = [
     ("names with half of the octets", lambda: (lambda number: number // 2, ALL, False)),
     ("octets without names", lambda: (ALL, NONE, False)),
     *[
-        (f"chance {seed}", lambda seed=seed: (some(random.Random(seed)), some(random.Random(seed + 99)), bool(seed % 2)))
+        (
+            f"chance {seed}",
+            lambda seed=seed: (some(random.Random(seed)), some(random.Random(seed + 99)), bool(seed % 2)),
+        )
         for seed in SEEDS
     ],
 ]
