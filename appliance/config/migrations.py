@@ -65,3 +65,10 @@ def migrated(document: Document, steps: Mapping[int, Step] = STEPS, version: int
         document = steps[number](document)
         document["version"] = number + 1
     return document
+
+
+def for_this_release(document: Document) -> Document:
+    """`document` as this release reads it, where it says that it is of an earlier version; else itself."""
+    found = document.get("version")
+    is_earlier = isinstance(found, int) and not isinstance(found, bool) and 0 < found < VERSION
+    return migrated(document, STEPS, VERSION) if is_earlier else document

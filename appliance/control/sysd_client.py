@@ -18,6 +18,7 @@ from appliance.config.store.archive import About, Bundle, packed
 from appliance.control import sysd_messages as messages
 from appliance.control.client import ask
 from appliance.control.parcels import LONGEST_INLINE_OCTETS, PIECE_OCTETS
+from appliance.control.protocol import NoAnswer
 
 DEFAULT_SOCKET = "/run/mailweir/sysd.sock"
 COMMIT_TIMEOUT_S = 180.0
@@ -119,7 +120,15 @@ class Sysd:
     # -- how
 
     def _plain(self, request: str, args: dict[str, Any], timeout_s: float = 30.0) -> Any:
-        return ask(self._path, request, args, timeout_s=timeout_s)
+        try:
+            return ask(self._path, request, args, timeout_s=timeout_s)
+        except NoAnswer as error:
+            if isinstance(error.__cause__, FileNotFoundError | ConnectionRefusedError):
+                raise NoAnswer(
+                    f"nobody answers on {os.fspath(self._path)}: sysd is not running; "
+                    "a gateway that runs with --config FILE has none, change that file and send it SIGHUP"
+                ) from error
+            raise
 
     def _ask(self, request: str, kind: type[_T], args: dict[str, Any] | None = None) -> _T:
         return msgspec.convert(self._plain(request, args or {}), kind)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from appliance.config.migrations import VERSION, version_of
-from appliance.config.store.edit import document_of, set_value
+from appliance.config.store.edit import document_of, migrated_text, set_value
 from appliance.config.store.files import Files
 from appliance.config.store.revision import Facts, Outcome, Result, State, StoreError, digest
 from appliance.config.store.secrets import FOLDER, check_secrets, next_name, references, secret_name, secret_names
@@ -164,7 +164,7 @@ class Store:
     def deliver(self, text: str) -> None:
         """Puts `text`, the configuration as delivered, in force for good, if there is no revision yet."""
         if not self._facts:
-            self.switch_to(self.add(text, STORE, "as delivered"))
+            self.switch_to(self.add(migrated_text(text), STORE, "as delivered"))
             self.confirm(STORE)
 
     def discard(self, number: int) -> None:

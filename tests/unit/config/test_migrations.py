@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
-from appliance.config import ranges
+from appliance.config import migrations, ranges
+from appliance.config.load import parse
 from appliance.config.migrations import STEPS, VERSION, TooNew, migrated, version_of
 from appliance.config.schema import Config
 from appliance.core.errors import ConfigError
@@ -36,3 +39,17 @@ def test_a_later_version_is_refused_with_a_remedy() -> None:
 def test_what_is_no_version_is_refused(version: object) -> None:
     with pytest.raises(ConfigError, match="no version"):
         version_of({"version": version})
+
+
+def test_a_file_of_an_earlier_version_is_read_as_this_release_writes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rename(document: Any) -> Any:
+        document["hostname"] = document.pop("host")
+        return document
+
+    monkeypatch.setattr(migrations, "VERSION", 2)
+    monkeypatch.setattr(migrations, "STEPS", {**STEPS, 1: rename})
+    monkeypatch.setitem(ranges._SPECIAL, (Config, "version"), (2, 2))
+    assert parse('version = 1\nhost = "gw.example.test"\n', "x.toml").hostname == "gw.example.test"
+    assert parse('version = 2\nhostname = "gw.example.test"\n', "x.toml").version == 2
+    with pytest.raises(ConfigError, match=r"x\.toml:1: version: 3 is out of range"):
+        parse('version = 3\nhostname = "gw"\n', "x.toml")

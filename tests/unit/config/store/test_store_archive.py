@@ -21,12 +21,16 @@ from appliance.config.store.secrets import is_name, next_name
 
 ABOUT = About(release="1.0", revision=7, author="anna", at_s=12.5, reason="für gut")
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,79}", fullmatch=True).filter(is_name)
-BUNDLES = st.builds(
-    Bundle,
-    about=st.builds(About, release=st.text(), revision=st.integers(0, 10**6), author=st.text(), at_s=st.floats(0, 2e9), reason=st.text()),
-    text=st.text(),
-    secrets=st.dictionaries(NAMES, st.binary(max_size=1500), max_size=5),
-)  # fmt: skip
+ABOUTS = st.builds(
+    About,
+    release=st.text(),
+    revision=st.integers(0, 10**6),
+    author=st.text(),
+    at_s=st.floats(0, 2e9),
+    reason=st.text(),
+)
+SECRETS = st.dictionaries(NAMES, st.binary(max_size=1500), max_size=5)
+BUNDLES = st.builds(Bundle, about=ABOUTS, text=st.text(), secrets=SECRETS)
 
 
 @settings(max_examples=200, deadline=None)
