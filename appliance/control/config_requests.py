@@ -6,6 +6,7 @@ The one place that knows how these requests look. Made by `daemon.sysd`, which g
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Any
 
 from appliance import __version__
@@ -96,11 +97,16 @@ class ConfigRequests:
     async def _history(self, asker: Asker, args: dict[str, Any]) -> object:
         limit = typed(args, messages.HistoryArgs).limit
         numbers = self._store.numbers[::-1]
-        return messages.History(
-            revisions=[self._revision(number) for number in numbers[: max(0, limit)]], total=len(numbers)
-        )
+        found = [self._revision(number) for number in numbers[: max(0, limit)]]
+        return messages.History(revisions=[revision for revision in found if revision], total=len(numbers))
 
-    def _revision(self, number: int) -> messages.Revision:
+    def _revision(self, number: int) -> messages.Revision | None:
+        """None: it was forgotten in this moment, by the thread that commits."""
+        with suppress(StoreError):
+            return self._told(number)
+        return None
+
+    def _told(self, number: int) -> messages.Revision:
         facts, outcome = self._store.facts(number), self._store.outcome(number)
         revision = messages.Revision(
             number=number,
@@ -164,8 +170,12 @@ class ConfigRequests:
 
 def open_proposals(commits: Commits) -> list[int]:
     """Revisions that can be committed now, newest first."""
-    store = commits.store
-    return [number for number in reversed(store.numbers) if store.state(number) is State.PROPOSED]
+    store, found = commits.store, []
+    for number in reversed(store.numbers):
+        with suppress(StoreError):  # forgotten in this moment
+            if store.state(number) is State.PROPOSED:
+                found.append(number)
+    return found
 
 
 def _refused(error: Refused) -> messages.Proposal:

@@ -21,7 +21,7 @@ from appliance.config.store.shelf import Shelf
 STORE = "sysd"
 """The author of what nobody asked for."""
 KEEP = 50
-"""Revisions; the oldest are forgotten."""
+"""Revisions, proposals among them; what is more is forgotten."""
 
 
 class Store:
@@ -159,6 +159,8 @@ class Store:
         )
         self._shelf.write(facts, text)
         self._facts[facts.number] = facts
+        with suppress(OSError):
+            self._prune()
         return facts.number
 
     def deliver(self, text: str) -> None:
@@ -275,9 +277,13 @@ class Store:
                 self._shelf.remove_secret(name)
 
     def _prune(self) -> None:
-        for number in self.numbers[:-KEEP]:
-            if number != self._current:
-                self._forget(self._facts[number])
+        """Forgets what is too much: first what never lasted, then the oldest; never what a roll-back would need."""
+        needed = {self._current, max(self._facts)}
+        if self._current:
+            needed.add(self._facts[self._current].base)
+        spare = sorted(self._facts.keys() - needed, key=lambda number: (self._is_good(number), number))
+        for number in spare[: max(0, len(self._facts) - KEEP)]:
+            self._forget(self._facts[number])
 
     def _recover(self) -> None:
         self._facts, self._outcomes = self._shelf.load()

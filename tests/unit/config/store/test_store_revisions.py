@@ -81,6 +81,30 @@ def test_a_secret_goes_with_the_last_revision_that_refers_to_it_and_foreign_file
     assert store.numbers == [3, 4]
 
 
+def test_proposals_without_end_are_forgotten_before_anything_that_was_in_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(revisions, "KEEP", 4)
+    store = opened(tmp_path)
+    first, second = confirmed(store, GOOD), confirmed(store, GOOD + "# 2\n")
+    for number in range(20):
+        store.add(GOOD + f"# proposal {number}\n", "anna", "")
+    assert store.numbers == [first, second, 21, 22]
+
+
+def test_what_a_roll_back_needs_is_kept_however_much_is_proposed_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(revisions, "KEEP", 1)
+    store = opened(tmp_path)
+    first = confirmed(store, GOOD)
+    store.switch_to(store.add(GOOD + "# 2\n", "anna", ""))
+    for number in range(5):
+        store.add(GOOD + f"# proposal {number}\n", "anna", "")
+    assert store.roll_back("anna", "no") == first
+    assert store.link.read_text() == GOOD
+
+
 def test_a_proposal_is_outdated_once_another_is_in_force(tmp_path: Path) -> None:
     store = opened(tmp_path)
     confirmed(store, GOOD)
