@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import click
+import msgspec
 
 from appliance.cli.output import DEFAULT_CONFIG, json_option, print_json, printable
-from appliance.config.check import problems
-from appliance.config.lines import dotted, locate
-from appliance.config.load import BadConfig, parse, read
-
-
-class _Complaint(NamedTuple):
-    severity: str
-    line: int
-    key: str
-    text: str
-    remedy: str
+from appliance.config.complaints import Complaint, complaints
+from appliance.config.load import read
 
 
 @click.command()
@@ -27,32 +19,22 @@ class _Complaint(NamedTuple):
 @click.pass_context
 def check(context: click.Context, file: str, no_files: bool, as_json: bool) -> None:
     """Check the configuration FILE; exit status 2 if it has errors."""
-    complaints = _complaints(file, not no_files)
-    errors = sum(complaint.severity == "error" for complaint in complaints)
-    warnings = len(complaints) - errors
-    if as_json:
-        listed = [complaint._asdict() for complaint in complaints]
-        print_json({"file": file, "ok": not errors, "errors": errors, "warnings": warnings, "problems": listed})
-    else:
-        for severity, line, key, text, remedy in complaints:
-            what = f"{key}: {text}" if key else text
-            click.echo(printable(f"{file}:{line}: {severity}: {what}"))
-            click.echo(printable(f"    {remedy}"))
-        click.echo(
-            f"{printable(file)}: {errors} errors, {warnings} warnings" if complaints else f"{printable(file)}: good"
-        )
-    if errors:
+    found = complaints(read(file), file, files=not no_files)
+    if print_complaints(file, found, as_json):
         context.exit(2)
 
 
-def _complaints(file: str, files: bool) -> list[_Complaint]:
-    text = read(file)
-    try:
-        config = parse(text, file)
-    except BadConfig as error:
-        return [_Complaint("error", fault.line, dotted(fault.path), fault.text, fault.remedy) for fault in error.faults]
-    places = locate(text)
-    return [
-        _Complaint(problem.severity, places.line(problem.path), problem.key, problem.text, problem.remedy)
-        for problem in problems(config, files)
-    ]
+def print_complaints(file: str, found: Sequence[Complaint], as_json: bool) -> int:
+    """Prints what is wrong with `file`, and how much; the number of errors."""
+    errors = sum(complaint.severity == "error" for complaint in found)
+    warnings = len(found) - errors
+    if as_json:
+        listed = [msgspec.structs.asdict(complaint) for complaint in found]
+        print_json({"file": file, "ok": not errors, "errors": errors, "warnings": warnings, "problems": listed})
+        return errors
+    for complaint in found:
+        what = f"{complaint.key}: {complaint.text}" if complaint.key else complaint.text
+        click.echo(printable(f"{file}:{complaint.line}: {complaint.severity}: {what}"))
+        click.echo(printable(f"    {complaint.remedy}"))
+    click.echo(f"{printable(file)}: {errors} errors, {warnings} warnings" if found else f"{printable(file)}: good")
+    return errors

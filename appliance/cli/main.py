@@ -17,9 +17,11 @@ from click.core import ParameterSource
 
 from appliance import __version__
 from appliance.cli.check import check
+from appliance.cli.config import config
 from appliance.cli.output import config_option, json_option, print_json, printable
 from appliance.cli.queue import queue
 from appliance.cli.route import route
+from appliance.cli.sysd import sysd
 from appliance.cli.trace import trace
 from appliance.cli.user import user
 from appliance.control.protocol import ControlError
@@ -54,7 +56,7 @@ def version(as_json: bool) -> None:
         click.echo(f"mailweir {__version__}, Python {platform.python_version()}")
 
 
-for _command in (check, route, queue, trace, user):
+for _command in (check, config, route, queue, sysd, trace, user):
     cli.add_command(_command)
 
 
@@ -69,8 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         click.echo("mailweir: interrupted", err=True)
         return 1
     except click.ClickException as error:
-        error.message = printable(error.message)  # an argument can be octets that are no text
-        error.show()
+        _show(error)
         return error.exit_code
     except ConfigError as error:
         return _complain(error, 2)
@@ -85,6 +86,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f"{os.path.basename(place.filename)}:{place.lineno}"
         return _complain(f"a defect in this program: {type(error).__name__}: {error} ({where})", 1)
     return status if isinstance(status, int) else 0
+
+
+def _show(error: click.ClickException) -> None:
+    """As `error.show()`, also where an argument is octets that are no text."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is not None:
+        click.echo(f"{context.get_usage()}\nTry '{context.command_path} --help' for help.\n", err=True)
+    click.echo(f"Error: {printable(error.format_message())}", err=True)
 
 
 def _complain(error: object, status: int) -> int:

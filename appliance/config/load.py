@@ -19,6 +19,7 @@ import msgspec
 
 from appliance.config import ranges, units
 from appliance.config.lines import KeyPath, Places, dotted, locate
+from appliance.config.migrations import for_this_release
 from appliance.config.schema import Config, Duration, Size
 from appliance.core.errors import ConfigError
 
@@ -95,7 +96,7 @@ def parse(text: str, name: str) -> Config:
         BadConfig: anything about its form.
     """
     try:
-        document = tomllib.loads(text)
+        document = for_this_release(tomllib.loads(text))
         places = locate(text)
     except RecursionError:
         raise BadConfig(name, [Fault(1, (), "nested too deeply", "flatten the arrays and tables")]) from None

@@ -9,9 +9,12 @@ import asyncio
 import os
 import socket
 import time
+from contextlib import suppress
 from typing import Any
 
 from appliance.control.protocol import MAX_LINE_OCTETS, NoAnswer, decode_answer, encode_request
+
+_PIECE_OCTETS = 1 << 16
 
 
 def ask(
@@ -29,7 +32,9 @@ def ask(
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(timeout_s)
             connection.connect(os.fspath(path))
-            connection.sendall(line)
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(line)
+            # Who may not ask is told so before anything was read: the refusal waits even where sending failed.
             return decode_answer(_answer_line(connection, ends_at_s))
     except OSError as error:
         raise _no_answer(path, error, timeout_s) from error
@@ -42,12 +47,7 @@ def _answer_line(connection: socket.socket, ends_at_s: float) -> bytes:
         if left_s <= 0:
             raise TimeoutError
         connection.settimeout(left_s)
-        chunk = connection.recv(1 << 16)
-        if not chunk or len(received) + len(chunk) > MAX_LINE_OCTETS:
-            raise NoAnswer(
-                "the role closed the connection without an answer" if not chunk else "the answer is too long"
-            )
-        received += chunk
+        _take(received, connection.recv(_PIECE_OCTETS))
     return bytes(received)
 
 
@@ -63,17 +63,25 @@ async def ask_async(
 
 
 async def _exchange(path: str | os.PathLike[str], line: bytes) -> Any:
-    reader, writer = await asyncio.open_unix_connection(os.fspath(path), limit=MAX_LINE_OCTETS)
-    try:
-        writer.write(line)
-        await writer.drain()
-        return decode_answer(await reader.readuntil(b"\n"))
-    except asyncio.IncompleteReadError as error:
-        raise NoAnswer("the role closed the connection without an answer") from error
-    except asyncio.LimitOverrunError as error:
-        raise NoAnswer("the answer is too long") from error
-    finally:
-        writer.close()
+    # Not by streams: a transport that cannot write throws away what could still be read.
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.setblocking(False)
+        await loop.sock_connect(connection, os.fspath(path))
+        with suppress(BrokenPipeError, ConnectionResetError):
+            await loop.sock_sendall(connection, line)
+        received = bytearray()
+        while not received.endswith(b"\n"):
+            _take(received, await loop.sock_recv(connection, _PIECE_OCTETS))
+        return decode_answer(bytes(received))
+
+
+def _take(received: bytearray, chunk: bytes) -> None:
+    if not chunk:
+        raise NoAnswer("the role closed the connection without an answer")
+    if len(received) + len(chunk) > MAX_LINE_OCTETS:
+        raise NoAnswer("the answer is too long")
+    received += chunk
 
 
 def _no_answer(path: str | os.PathLike[str], error: OSError, timeout_s: float) -> NoAnswer:

@@ -7,16 +7,15 @@ The one place that knows how these requests look; the store does the work, the c
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import msgspec
 
+from appliance.control.arguments import typed
 from appliance.control.protocol import RequestRefused
 from appliance.control.server import Handler
 
 HOLD_REASON = "held by the operator"
-
-_T = TypeVar("_T")
 
 
 class Store(Protocol):
@@ -49,13 +48,13 @@ def queue_handlers(store: Store) -> Mapping[str, Handler]:
     """
 
     async def listed(args: dict[str, Any]) -> object:
-        limit = _typed(args, _ListArgs).limit
+        limit = typed(args, _ListArgs).limit
         entries = store.listing()
         return {"entries": entries[: max(0, limit)], "total": len(entries)}
 
     async def shown(args: dict[str, Any]) -> object:
         entries = []
-        for entry_id in _typed(args, _IdArgs).ids:
+        for entry_id in typed(args, _IdArgs).ids:
             try:
                 entries.append(store.describe(entry_id))
             except KeyError:
@@ -63,7 +62,7 @@ def queue_handlers(store: Store) -> Mapping[str, Handler]:
         return {"entries": entries}
 
     async def retried(args: dict[str, Any]) -> object:
-        asked = _typed(args, _IdArgs)
+        asked = typed(args, _IdArgs)
         ids = [str(entry["id"]) for entry in store.listing()] if asked.all else asked.ids
         return _done(store.retry_now, ids)
 
@@ -79,7 +78,7 @@ def queue_handlers(store: Store) -> Mapping[str, Handler]:
 
 def _on_each(act: Callable[[str], None]) -> Handler:
     async def handle(args: dict[str, Any]) -> object:
-        asked = _typed(args, _IdArgs)
+        asked = typed(args, _IdArgs)
         if asked.all:
             raise RequestRefused("this request takes ids only")
         return _done(act, asked.ids)
@@ -96,10 +95,3 @@ def _done(act: Callable[[str], None], ids: list[str]) -> dict[str, list[str]]:
             continue
         done.append(entry_id)
     return {"done": done}
-
-
-def _typed(args: dict[str, Any], kind: type[_T]) -> _T:
-    try:
-        return msgspec.convert(args, kind)
-    except msgspec.ValidationError as error:
-        raise RequestRefused(f"wrong arguments: {error}") from error

@@ -130,10 +130,22 @@ class Supervisor:
             from appliance.daemon.worker import Worker
 
             sockets = self._sockets if number < self._workers else []
-            status = Worker(self._config, self._path, number, sockets, self._counts, self._workers).run()
+            status = Worker(self._as_it_is_now(), self._path, number, sockets, self._counts, self._workers).run()
         finally:
             sys.stdout.flush()
             os._exit(status)
+
+    def _as_it_is_now(self) -> Config:
+        """The configuration for a worker that starts: the others may have reloaded since. A bad one is not taken.
+
+        Where the state lies and how many workers there are stays as it was: their spools do not move.
+        """
+        try:
+            config = load(self._path) if self._path else self._config
+            refuse_errors(config, self._path, files=False)
+        except ConfigError:
+            return self._config
+        return msgspec.structs.replace(config, state=self._config.state, workers=self._config.workers)
 
     def _ended(self, pid: int, status: int) -> None:
         known = self._pids.pop(pid, None)

@@ -14,14 +14,16 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import uvloop
 
+from appliance.config.check import refuse_errors
 from appliance.config.load import load
 from appliance.config.schema import Config, Listen, ListenKind
 from appliance.control.client import ask_async
-from appliance.control.protocol import ControlError, worker_socket, worker_sockets
+from appliance.control.protocol import ControlError, RequestRefused, worker_socket, worker_sockets
 from appliance.control.queue_requests import queue_handlers
 from appliance.control.server import ControlServer
 from appliance.core.errors import ConfigError
@@ -222,7 +224,15 @@ class Worker:
         async def metrics(args: dict[str, Any]) -> object:
             return render(await self._collect()).decode()
 
-        return {"stats": stats, "metrics": metrics, **queue_handlers(self._lasting.queue)}
+        async def reload(args: dict[str, Any]) -> object:
+            try:
+                refuse_errors(load(self._path), self._path, files=False)
+            except ConfigError as error:
+                raise RequestRefused(str(error)) from error
+            await self._reloaded()
+            return {"worker": self._number}
+
+        return {"stats": stats, "metrics": metrics, "reload": reload, **queue_handlers(self._lasting.queue)}
 
     async def _sweep(self) -> None:
         while True:
@@ -266,12 +276,20 @@ class Worker:
     # -- reload
 
     def _reload(self) -> None:
-        task = asyncio.create_task(self._reloaded())
+        task = asyncio.create_task(self._reload_quietly())
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
+    async def _reload_quietly(self) -> None:
+        with suppress(RequestRefused):
+            await self._reloaded()
+
     async def _reloaded(self) -> None:
-        """New sessions get the new configuration; a bad one leaves everything as it is."""
+        """New sessions get the new configuration; a bad one leaves everything as it is.
+
+        Raises:
+            RequestRefused: it is bad; said in the log, too.
+        """
         self._events.reopen()
         try:
             config = load(self._path) if self._path else self._config
@@ -280,7 +298,7 @@ class Worker:
             rooms = build_rooms(config, self._lasting)
         except ConfigError as error:
             self._events.event("reload_refused", {"reason": str(error)}, ERROR)
-            return
+            raise RequestRefused(str(error)) from error
         old, self._rooms, self._config = self._rooms, rooms, config
         for listener in self._listeners:
             listener.refresh()

@@ -21,7 +21,7 @@ from appliance.core.errors import BadDomain
 from appliance.dns.names import literal_address, to_ascii
 from appliance.intake.users_file import User, UsersTrouble, normal_name, read
 
-__all__ = ["User", "Users", "UsersTrouble", "hashed", "may_send_as", "rule_of"]
+__all__ = ["User", "Users", "UsersTrouble", "hashed", "matches", "may_send_as", "rule_of"]
 
 MAX_PASSWORD_OCTETS = 1024
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=Type.ID)
@@ -45,6 +45,22 @@ def hashed(password: str) -> str:
     if not raw_password or len(raw_password) > MAX_PASSWORD_OCTETS:
         raise ValueError(f"a password has 1 to {MAX_PASSWORD_OCTETS} octets")
     return _HASHER.hash(raw_password)
+
+
+def matches(password: str, known_hash: str) -> bool:
+    """Whether `known_hash` is one of `password`. Takes as long as `hashed`.
+
+    Raises:
+        ValueError: `known_hash` is none.
+    """
+    raw_password = _octets(password)
+    try:
+        _HASHER.verify(known_hash, raw_password[:MAX_PASSWORD_OCTETS])
+    except VerifyMismatchError:
+        return False
+    except (VerificationError, InvalidHashError) as error:
+        raise ValueError(f"the hash cannot be verified: {error}") from error
+    return len(raw_password) <= MAX_PASSWORD_OCTETS
 
 
 def _octets(password: str) -> bytes:

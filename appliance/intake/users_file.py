@@ -144,7 +144,7 @@ def edited(path: str) -> Iterator[dict[str, User]]:
 
 
 def _replace(path: str, raw_text: bytes) -> None:
-    """New content at once or not at all, also over a power cut; mode 0600, the owner stays.
+    """New content at once or not at all, also over a power cut; the owner stays, and whether the group may read.
 
     A new file goes to its directory's owner: root may add the first user, and the gateway reads it under its own uid.
     """
@@ -156,6 +156,8 @@ def _replace(path: str, raw_text: bytes) -> None:
             if os.geteuid() == 0:
                 owner = os.stat(path if os.path.exists(path) else directory)
                 os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+            if os.path.exists(path):
+                os.fchmod(file.fileno(), 0o600 | os.stat(path).st_mode & 0o040)
             file.flush()
             os.fsync(file.fileno())
         os.rename(temporary, path)

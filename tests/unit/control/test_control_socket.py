@@ -381,3 +381,54 @@ def test_what_a_handler_returns_is_what_the_asker_gets_on_one_line(value: object
     line = encode_answer(Answer(result=value))
     assert line.count(b"\n") == 1
     assert decode_answer(line) == value
+
+
+@pytest.mark.parametrize("method", ["sync", "async"])
+def test_a_refusal_is_heard_even_if_the_role_closed_before_the_request_was_sent(tmp_path: Path, method: str) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+
+        def refuse_at_once() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(encode_answer(Answer(ok=False, error="not you")))
+
+        thread = threading.Thread(target=refuse_at_once)
+        thread.start()
+        try:
+            with pytest.raises(RequestRefused, match="not you"):
+                ASK[method](tmp_path / "s", 10.0)
+        finally:
+            thread.join()
+
+
+def test_a_role_may_admit_users_one_by_one_and_give_each_its_own_handlers(tmp_path: Path) -> None:
+    def admit(uid: int) -> Mapping[str, Handler]:
+        return {"echo": echo} if uid == os.geteuid() else {}
+
+    async def main() -> None:
+        server = ControlServer(tmp_path / "c" / "s", admit)
+        await server.open()
+        assert await ask_async(tmp_path / "c" / "s", "echo") == {}
+        assert "there are: echo" in await refused(tmp_path / "c" / "s", "fail")
+        assert stat.S_IMODE((tmp_path / "c" / "s").stat().st_mode) == 0o666
+        assert stat.S_IMODE((tmp_path / "c").stat().st_mode) == 0o755
+        await server.close()
+
+    asyncio.run(main())
+
+
+def test_where_all_may_connect_nobody_keeps_root_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "MAX_CLIENTS", 0)
+    uids = iter([1000, 0])
+    monkeypatch.setattr(server_module, "peer_uid", lambda raw: next(uids))
+
+    async def main() -> None:
+        server = ControlServer(tmp_path / "c" / "s", lambda uid: {"echo": echo})
+        await server.open()
+        assert "too many connections" in await refused(tmp_path / "c" / "s", "echo")
+        assert await ask_async(tmp_path / "c" / "s", "echo") == {}
+        await server.close()
+
+    asyncio.run(main())

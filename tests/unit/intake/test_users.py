@@ -137,6 +137,14 @@ def test_what_is_written_is_read_back_and_closed_to_others(tmp_path: Path, suffi
     assert sorted(os.listdir(tmp_path)) == [path.name, f"{path.name}.lock"]
 
 
+def test_a_group_that_may_read_the_file_still_may_after_an_edit(tmp_path: Path) -> None:
+    path = tmp_path / "users.toml"
+    write(path, user())
+    path.chmod(0o664)
+    write(path, user(), user("anna@example.test"))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
 def test_an_edit_that_fails_changes_nothing_and_leaves_no_rubbish(tmp_path: Path) -> None:
     path = tmp_path / "users.toml"
     write(path, user())
