@@ -7,6 +7,7 @@ network tests hold the model against a real kernel. Called by `plan`.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable
 
 from msgspec.structs import replace
@@ -165,10 +166,10 @@ class _World:
 
     def add_address(self, address: Address) -> None:
         self._link(address.link)
-        if address.version == 6 and address not in self.addresses:
-            # The kernel knows an IPv6 address of a link by its number alone, without the prefix.
-            if any(other.interface.ip == address.interface.ip for other in self._addresses_of(address.link, 6)):
-                raise Refused(f"{address.link} has {address.ip} with another prefix")
+        others = [other for other in self._addresses_of(address.link, 6) if other != address]
+        # The kernel knows an IPv6 address of a link by its number alone, without the prefix.
+        if any(other.number == address.number for other in others):
+            raise Refused(f"{address.link} has {address.ip} with another prefix")
         self.addresses[address] = Origin.OURS
 
     def delete_address(self, address: Address) -> None:
@@ -187,8 +188,10 @@ class _World:
     def add_route(self, route: Route) -> None:
         if not self._link(route.link).up:
             raise Refused(f"{route.link} is down")
-        if any(route.gateway == str(address.interface.ip) for address in self.addresses):
+        if any(route.gateway == address.number for address in self.addresses):
             raise Refused(f"{route.gateway} is our own address")
+        if route.gateway and route.version == 6 and self._is_elsewhere(route.gateway, route.link):
+            raise Refused(f"{route.gateway} is on another link than {route.link}")
         self._forget_routes(other for other in self.routes if other.place == route.place)
         self.routes[route] = Origin.OURS
 
@@ -217,6 +220,12 @@ class _World:
 
     def _addresses_of(self, name: str, version: int) -> list[Address]:
         return [address for address in self.addresses if address.link == name and address.version == version]
+
+    def _is_elsewhere(self, gateway: str, name: str) -> bool:
+        """Whether an IPv6 gateway is in the network of other links that are up, and in none of link `name`'s."""
+        ip = ipaddress.ip_address(gateway)
+        on = {a.link for a in self.addresses if a.version == 6 and self.links[a.link].up and ip in a.interface.network}
+        return bool(on) and name not in on
 
     def _ports_changed(self, master: str) -> None:
         self._cannot_know_mac(master)

@@ -39,6 +39,8 @@ def plan(now: State, wanted: Wanted) -> list[Step]:
         done = len(planner.steps)
         planner.round()
         if len(planner.steps) == done:
+            if planner.postponed is not None:
+                raise planner.postponed
             return planner.steps
     raise Unplannable("the plan does not settle: " + "; ".join(map(str, planner.steps[-3:])))
 
@@ -55,12 +57,12 @@ def way_back(before: State, wanted: Wanted) -> Wanted:
         set_by_us = link.name in wanted.links and wanted.links[link.name].mac
         keeps_mac = link.kind is Kind.PHYSICAL or bool(set_by_us)
         links[link.name] = replace(link, mac=link.mac if keeps_mac else "")
-    managed = [*before.addresses.items(), *before.routes.items()]
+    entries: list[tuple[Address | Route, Origin]] = [*before.addresses.items(), *before.routes.items()]
     return Wanted(
         links,
         tuple(address for address in before.addresses if address.link in links),
         tuple(route for route in before.routes if route.link in links),
-        frozenset((entry.link, entry.version) for entry, origin in managed if origin is Origin.LEASED),
+        frozenset((entry.link, entry.version) for entry, origin in entries if origin is Origin.LEASED),
     )
 
 
@@ -101,11 +103,11 @@ def _refuse_contradictions(now: State, goal: Wanted) -> None:
             raise Unplannable(f"{name} is wanted as a {link.kind.value}, but it is {there.kind.value}")
         if not link.mtu:
             raise Unplannable(f"{name} is wanted without an MTU")
-    if any(str(address.interface.ip) == route.gateway for address in goal.addresses for route in goal.routes):
+    if any(address.number == route.gateway for address in goal.addresses for route in goal.routes):
         raise Unplannable("a gateway is one of our own addresses")
     if len({route.place for route in goal.routes}) < len(goal.routes):
         raise Unplannable("two routes are wanted to one destination with the same metric")
-    if len({(a.link, a.interface.ip) for a in goal.addresses}) < len(goal.addresses):
+    if len({(a.link, a.number) for a in goal.addresses}) < len(goal.addresses):
         raise Unplannable("an address is wanted twice on one link")
 
 
@@ -116,10 +118,15 @@ class _Planner:
         self.state = now
         self.goal = goal
         self.steps: list[Step] = []
+        self.postponed: Unplannable | None = None
         self.order = _parents_first(goal.links)
 
     def round(self) -> None:
-        """All passes once; each looks at what the ones before have led to, and does nothing where nothing is to do."""
+        """All passes once.
+
+        Each looks at what the ones before have led to, and does nothing where nothing is to do.
+        """
+        self.postponed = None
         self._clear_the_way()
         self._create()
         self._set_mtu(self.order, only_up=True)
@@ -213,7 +220,7 @@ class _Planner:
                 continue
             for other in list(self.state.addresses):
                 # The kernel would refuse the same IPv6 address with another prefix.
-                if (other.link, other.interface.ip, other.version) == (address.link, address.interface.ip, 6):
+                if (other.link, other.number, other.version) == (address.link, address.number, 6):
                     self._do(steps.DeleteAddress(other))
             self._do(steps.AddAddress(address))
 
@@ -221,11 +228,11 @@ class _Planner:
         for route in sorted(self.goal.routes, key=lambda route: bool(route.gateway)):
             if route in self.state.routes:
                 continue
-            for address in list(self.state.addresses):
-                # A gateway that was our own address until now: the kernel would refuse it.
-                if str(address.interface.ip) == route.gateway and address not in self.goal.addresses:
-                    self._do(steps.DeleteAddress(address))
-            self._do(steps.AddRoute(route))
+            try:
+                self._do(steps.AddRoute(route))
+            except Unplannable as error:
+                # A stale address may be in the way; it is gone in the next round.
+                self.postponed = error
 
     def _remove_stale(self) -> None:
         """Youngest first, so that a network's first address, which takes the others with it, goes last."""
@@ -235,6 +242,8 @@ class _Planner:
         for address, origin in reversed(list(self.state.addresses.items())):
             if address not in self.goal.addresses and self._is_stale(address, origin):
                 self._do(steps.DeleteAddress(address))
+                self._add_addresses()  # at once, what the kernel took away with it
+                self._add_routes()
 
     def _is_stale(self, entry: Address | Route, origin: Origin) -> bool:
         link = self._link(entry.link)

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import ipaddress
 from enum import Enum
+from functools import lru_cache
 
 import msgspec
 
 Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 IPV6_MIN_MTU = 1280
 """RFC 8200 §5; below it the kernel takes IPv6 off the link."""
+
+
+_interface = lru_cache(maxsize=1024)(ipaddress.ip_interface)
 
 
 class Kind(Enum):
@@ -76,8 +80,13 @@ class Address(msgspec.Struct, frozen=True, order=True):
         return 6 if ":" in self.ip else 4
 
     @property
+    def number(self) -> str:
+        """Without the prefix."""
+        return self.ip.partition("/")[0]
+
+    @property
     def interface(self) -> Interface:
-        return ipaddress.ip_interface(self.ip)
+        return _interface(self.ip)
 
 
 class Route(msgspec.Struct, frozen=True, order=True):
