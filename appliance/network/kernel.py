@@ -104,12 +104,13 @@ class _World:
             # The bond sets it up, gives it its own MTU and MAC, and an empty one takes its first port's MAC.
             if not self._ports_of(master):
                 self._ports_changed(master)
-            port = replace(port, up=True, mtu=of.mtu, mac="")
-        self.links[name] = replace(port, master=master)
-        if of.kind is Kind.BRIDGE:
-            self._ports_changed(master)
-        else:
+            self._cannot_know_mac(name)
+            self.links[name] = replace(self.links[name], mtu=of.mtu, mac="", master=master)
+            self.set_up(name, True)
             self._cannot_know_mtu(self._vlans_on(name))
+        else:
+            self.links[name] = replace(port, master=master)
+            self._ports_changed(master)
 
     def _release(self, name: str) -> None:
         port = self.links[name]
@@ -118,8 +119,8 @@ class _World:
         if master.kind is Kind.BOND:
             # It is closed, and gets back the MTU and MAC from before it joined.
             self.set_up(name, False)
-            self.links[name] = replace(self.links[name], mac="", mtu=0)
-            self._cannot_know_mtu(self._vlans_on(name))
+            self._cannot_know_mac(name)
+            self._cannot_know_mtu([name])
         self._ports_changed(master.name)
 
     def set_mtu(self, name: str, mtu: int) -> None:
@@ -143,16 +144,19 @@ class _World:
         if link.kind is Kind.PHYSICAL and link.up:
             raise Refused(f"not every card changes its MAC while it is up; {name} must be down")
         self.links[name] = replace(link, mac=mac, mac_is_set=True)
-        for other in [*self._vlans_on(name), *(self._ports_of(name) if link.kind is Kind.BOND else ())]:
-            self.links[other] = replace(self.links[other], mac="")
-        if link.master:
-            self._cannot_know_mac(link.master)
+        if link.kind is Kind.BOND:
+            for port in self._ports_of(name):
+                self.links[port] = replace(self.links[port], mac="")
+        for other in (*self._vlans_on(name), *([link.master] if link.master else ())):
+            self._cannot_know_mac(other)
 
     def set_up(self, name: str, up: bool) -> None:
         link = self._link(name)
         if up and link.kind is Kind.VLAN and not self._link(link.shape.parent).up:
             raise Refused(f"{link.shape.parent} is down, and {name} stands on it")
         self.links[name] = replace(link, up=up)
+        if up and link.kind is Kind.VLAN:
+            self._cannot_know_mac(name)  # while it was down it may have missed that its parent's changed
         if not up:
             self.routes = {route: origin for route, origin in self.routes.items() if route.link != name}
             self.addresses = {
@@ -233,10 +237,13 @@ class _World:
             self._cannot_know_mtu([master])
 
     def _cannot_know_mac(self, name: str) -> None:
-        """A bridge or bond without a MAC of its own takes a port's, and the VLANs on it take that."""
-        if not self.links[name].mac_is_set:
-            for other in (name, *self._vlans_on(name)):
-                self.links[other] = replace(self.links[other], mac="")
+        """Bridges and bonds without a MAC of their own take a port's, VLANs take their parent's, and so on upwards."""
+        link = self.links[name]
+        if link.kind in VIRTUAL and link.mac_is_set:
+            return
+        self.links[name] = replace(link, mac="")
+        for other in (*self._vlans_on(name), *([link.master] if link.master else ())):
+            self._cannot_know_mac(other)
 
     def _cannot_know_mtu(self, names: Iterable[str]) -> None:
         for name in names:

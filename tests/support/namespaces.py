@@ -7,8 +7,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from msgspec.structs import replace
 from pyroute2 import IPRoute
 
+from appliance.network.values import State
+
+_FAR = "far-"
 _NEW_NETWORK = 0x40000000  # CLONE_NEWNET
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -33,12 +37,18 @@ def namespace() -> Iterator[None]:
         os.close(home)
 
 
-def plug_in(macs: dict[str, str], peer_prefix: str = "far-") -> None:
-    """Hardware by name, each with its cable: the other ends are `far-` and the name, and up."""
+def plug_in(macs: dict[str, str]) -> None:
+    """Hardware by name, each with its cable, plugged in at the far end."""
     with IPRoute() as ip:
         for name, mac in macs.items():
-            ip.link("add", ifname=name, kind="veth", address=mac, peer={"ifname": peer_prefix + name})
-            ip.link("set", index=ip.link_lookup(ifname=peer_prefix + name)[0], state="up")
+            ip.link("add", ifname=name, kind="veth", address=mac, peer={"ifname": _FAR + name})
+            ip.link("set", index=ip.link_lookup(ifname=_FAR + name)[0], state="up")
+
+
+def ours(state: State) -> State:
+    """Without the far ends of the cables."""
+    links = {name: link for name, link in state.links.items() if not name.startswith(_FAR)}
+    return replace(state, links=links)
 
 
 def kernel_has(kind: str) -> bool:
