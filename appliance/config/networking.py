@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from appliance.config.host_port import host_name
 from appliance.config.lines import KeyPath
-from appliance.config.network_tables import Bond, BondMode, Bridge, Network, NetworkInterface
+from appliance.config.network_tables import BondMode, Network, NetworkInterface
 from appliance.config.problem import Report
 from appliance.config.routing import check_routing
 from appliance.core.address import BadAddress, parse_domain
@@ -39,7 +39,7 @@ def check_network(network: Network, report: Report) -> None:
 
 
 def virtual_names(network: Network) -> set[str]:
-    return {table.name for table in (*network.vlan, *network.bond, *network.bridge)}
+    return {name for _, name in _tables(network)}
 
 
 def _tables(network: Network) -> Iterator[tuple[KeyPath, str]]:
@@ -85,10 +85,10 @@ def _check_ports(network: Network, report: Report) -> None:
     virtual, bridges = virtual_names(network), {bridge.name for bridge in network.bridge}
     settings = {it.name: it for it in network.interface}
     owner: dict[str, str] = {}
-    both: list[tuple[str, list[Bond] | list[Bridge]]] = [("bond", network.bond), ("bridge", network.bridge)]
-    for key, masters in both:
-        for index, master in enumerate(masters):
-            for place, port in enumerate(master.ports):
+    bonds = [(bond.name, bond.ports) for bond in network.bond]
+    for key, masters in (("bond", bonds), ("bridge", [(bridge.name, bridge.ports) for bridge in network.bridge])):
+        for index, (master, ports) in enumerate(masters):
+            for place, port in enumerate(ports):
                 path: KeyPath = ("network", key, index, "ports", place)
                 if key == "bond" and port in virtual:
                     report.error(path, f"{port!r} is no hardware", "give a bond ports of hardware")
@@ -96,7 +96,7 @@ def _check_ports(network: Network, report: Report) -> None:
                     report.error(path, f"{port!r} is a bridge itself", "give the ports of both to one bridge")
                 if port in owner:
                     report.error(path, f"{port!r} is a port of {owner[port]!r} already", "name it once")
-                owner[port] = master.name
+                owner[port] = master
                 if port in settings:
                     _check_port_settings(settings[port], path, key, report)
     for index, bond in enumerate(network.bond):
