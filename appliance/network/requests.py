@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pyroute2 import IPRoute
@@ -39,11 +41,23 @@ def perform(ip: IPRoute, step: Step) -> None:
         case steps.AddAddress(address):
             ip.addr("replace", **_address(ip, address), proto=OUR_ADDRESSES)
         case steps.DeleteAddress(address):
-            ip.addr("del", **_address(ip, address))
+            with _gone_is_done():
+                ip.addr("del", **_address(ip, address))
         case steps.AddRoute(route):
             _add_route(ip, route)
         case steps.DeleteRoute(route):
-            ip.route("del", **_route(ip, route))
+            with _gone_is_done():
+                ip.route("del", **_route(ip, route))
+
+
+@contextmanager
+def _gone_is_done() -> Iterator[None]:
+    """The DHCP client may have been quicker: it takes its routes away when it sees its address go."""
+    try:
+        yield
+    except NetlinkError as error:
+        if error.code not in (errno.ESRCH, errno.EADDRNOTAVAIL):
+            raise
 
 
 def _index(ip: IPRoute, name: str) -> int:
