@@ -1,7 +1,8 @@
 """Is a well-formed configuration a good one? Everything that `mailweir check` complains about beyond form.
 
 An error forbids to start with the configuration, above all one that would make an open relay; a warning is advice.
-Gathers what the rooms beside it find: `relaying`, `references`, `hops`, `listeners`, `amounts`, `files`. Decides
+Gathers what the rooms beside it find: `relaying`, `references`, `hops`, `listeners`, `amounts`, `networking`,
+`files`. Decides
 nothing itself. Called by the command line, and by the roles before a configuration takes effect.
 """
 
@@ -13,6 +14,7 @@ from appliance.config.amounts import check_amounts
 from appliance.config.files import check_files
 from appliance.config.hops import check_hops
 from appliance.config.listeners import check_listeners, check_services
+from appliance.config.networking import check_network
 from appliance.config.problem import Problem, Report
 from appliance.config.references import check_references
 from appliance.config.relaying import check_relaying
@@ -36,6 +38,7 @@ def problems(config: Config, files: bool = True, *, now: datetime.datetime | Non
     check_services(config, report)
     check_hops(config, report, files=files)
     check_amounts(config, report)
+    check_network(config.network, report)
     if files:
         check_files(config, report, now or datetime.datetime.now(datetime.UTC))
     return sorted(report.problems, key=lambda problem: problem.severity)

@@ -6,7 +6,7 @@ Called by `config.load`.
 
 from __future__ import annotations
 
-from appliance.config import schema
+from appliance.config import network_tables, schema
 from appliance.config.schema import GIB, KIB, Duration, Size
 
 Bounds = tuple[float, float]
@@ -61,9 +61,18 @@ _SPECIAL: dict[tuple[type, str], Bounds] = {
     (schema.Spool, "segment"): (4 * KIB, float(16 * GIB)),
     (schema.Spool, "quota"): (4 * KIB, _SIZE[1]),
     (schema.Tracking, "batch"): _POSITIVE_S,
+    (network_tables.NetworkInterface, "mtu"): (0, 65535),
+    (network_tables.NetworkInterface, "metric"): (1, 2**31),
+    (network_tables.StaticRoute, "metric"): (1, 2**31),
+    (network_tables.Vlan, "id"): (1, 4094),
 }
 
-NEVER_EMPTY = {(schema.Queue, "retry"), (schema.NextHop, "servers")}
+NEVER_EMPTY = {
+    (schema.Queue, "retry"),
+    (schema.NextHop, "servers"),
+    (network_tables.Bond, "ports"),
+    (network_tables.Bridge, "ports"),
+}
 """Lists that need at least one element."""
 
 

@@ -10,6 +10,7 @@ from enum import Enum
 
 import msgspec
 
+from appliance.config.network_tables import Network
 from appliance.core.verdict import Action, FailPolicy
 
 
@@ -327,3 +328,4 @@ class Config(_Table, frozen=True, kw_only=True):
     tracking: Tracking = Tracking()
     metrics: Metrics = Metrics()
     log: Log = Log()
+    network: Network = Network()

@@ -190,13 +190,13 @@ class DnsServer:
                 texts = self.zone.get((name, asked))
                 if texts:
                     ttl_s = self.ttls_s.get(name, self._ttl_s)
-                    answer.answer.append(dns.rrset.from_text_list(f"{name}.", ttl_s, "IN", asked, list(texts)))
+                    answer.answer.append(dns.rrset.from_text_list(_whole(name), ttl_s, "IN", asked, list(texts)))
                     break
             else:
                 if not any(held == name for held, _ in self.zone):
                     answer.set_rcode(dns.rcode.NXDOMAIN)
                 soa = f"ns.test. root.test. 1 3600 600 86400 {self._negative_ttl_s}"
-                answer.authority.append(dns.rrset.from_text(f"{name}.", self._negative_ttl_s, "IN", "SOA", soa))
+                answer.authority.append(dns.rrset.from_text(_whole(name), self._negative_ttl_s, "IN", "SOA", soa))
                 return answer
             if asked == kind:
                 return answer
@@ -207,6 +207,10 @@ class DnsServer:
 def _question(query: dns.message.Message) -> tuple[str, str]:
     question = query.question[0]
     return question.name.to_text(omit_final_dot=True).lower(), dns.rdatatype.to_text(question.rdtype)
+
+
+def _whole(name: str) -> str:
+    return f"{name.removesuffix('.')}."  # the root's has nothing but the dot
 
 
 def _cut_off(query: dns.message.Message) -> bytes:

@@ -13,6 +13,10 @@ PACKAGE = ROOT / "appliance"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 PURE_ROOMS = ("core", "wire", "policy")
+PURE_PAGES = (
+    *("network/clock.py", "network/dhcp.py", "network/firewall.py", "network/kernel.py", "network/lease.py"),
+    *("network/names.py", "network/plan.py", "network/steps.py", "network/values.py", "network/wanted.py"),
+)
 NOT_IN_PURE_ROOMS = {"asyncio", "socket", "time", "threading", "ssl", "selectors"}
 ONLY_IN = {
     "uvloop": "daemon",
@@ -23,6 +27,7 @@ ONLY_IN = {
     "tomlkit": "config",
     "zxcvbn_rs_py": "control",
 }
+NOT_IN_PURE_PAGES = NOT_IN_PURE_ROOMS | {"pyroute2", "os", "pathlib", "subprocess"}
 LONGEST_MODULE_LINES = 400
 LONGEST_FUNCTION_LINES = 60
 
@@ -43,6 +48,11 @@ def room_of(path: Path) -> str:
 @pytest.mark.parametrize("path", [p for p in MODULES if room_of(p) in PURE_ROOMS], ids=str)
 def test_a_pure_room_knows_neither_sockets_nor_clocks(path: Path) -> None:
     assert not NOT_IN_PURE_ROOMS & set(imports_of(path))
+
+
+@pytest.mark.parametrize("page", PURE_PAGES)
+def test_a_pure_page_knows_neither_sockets_nor_clocks_nor_the_kernel(page: str) -> None:
+    assert not NOT_IN_PURE_PAGES & set(imports_of(PACKAGE / page))
 
 
 @pytest.mark.parametrize("library", ONLY_IN)
