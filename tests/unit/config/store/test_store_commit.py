@@ -206,6 +206,7 @@ def test_an_earlier_revision_comes_back_as_a_proposal(tmp_path: Path) -> None:
         (GOOD + '[log]\nto = "mail.log"\n', "log.to", 16),
         (GOOD + '[scan.patterns]\nfiles = ["secrets/none.txt"]\n', "scan.patterns.files[0]", 16),
         (GOOD + '[scan.patterns]\nfiles = ["secrets/../../x"]\n', "scan.patterns.files[0]", 16),
+        (GOOD + f'[scan.patterns]\nfiles = ["secrets/{"../" * 20}etc/passwd"]\n', "scan.patterns.files[0]", 16),
     ],
 )
 def test_a_text_with_errors_is_refused_with_line_and_remedy_and_leaves_nothing(
