@@ -14,6 +14,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import stringzilla as sz
+
 from appliance.core.errors import GatewayError
 from appliance.core.reply import Reply
 from appliance.delivery.cutthrough import Relay
@@ -119,7 +121,7 @@ class Kept:
         if self.size_bytes > COPY_LIMIT_BYTES:
             return None
         octets = b"".join(self.views)
-        if octets.startswith(b".") or octets.find(b"\r\n.") >= 0:
+        if octets.startswith(b".") or sz.find(octets, b"\r\n.") >= 0:
             return None
         self._counters.body_copies += 1
         self.views = [octets]
