@@ -72,6 +72,7 @@ def search(
         raise TrackingUnreadable(f"{db_path}: {error}; is it the tracking file, and may you read it?") from error
     for message in found:
         if "recipients" in message:
+            message["at_s"] = round(float(str(message["at_s"])), 6)  # as in the log
             message["recipients"] = str(message["recipients"]).split("\n")
             message["verdict"] = json.loads(str(message["verdict"])) if message["verdict"] else None
     return [message for message in found if len(message) > 2 or message["deliveries"]]

@@ -73,7 +73,8 @@ class Sink:
     @property
     def url(self) -> str:
         scheme = "lmtp" if self.lmtp else "smtps" if self.implicit_tls else "smtp"
-        return f"{scheme}://{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{scheme}://{host}:{self.port}"
 
     def __enter__(self) -> Self:
         self.start()
@@ -87,7 +88,7 @@ class Sink:
 
     def start(self) -> None:
         """Listens; after `stop` again at the same port."""
-        listening = socket.socket()
+        listening = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if self._receive_buffer_bytes:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer_bytes)

@@ -164,7 +164,8 @@ def test_a_smart_host_gets_the_mail_over_tls_with_a_login(tmp_path_factory: pyte
     context = server_context("smart.test")
     with Sink(tls=context, login=("gate", "s3cret")) as smart:
         smart_hop = {
-            "name": "smart", "servers": [{"url": f"smtp://127.0.0.1:{free_port()}"}, {"url": smart.url}],
+            "name": "smart",
+            "servers": [{"url": f"smtp://127.0.0.1:{free_port()}", "preference": 5}, {"url": smart.url}],
             "tls": "encrypt", "username": "gate", "password_file": str(password_file), "breaker_reset": "200ms",
         }  # fmt: skip
         relay = {"networks": ["127.0.0.1/32"], "smart_host": "smart"}
