@@ -17,7 +17,8 @@ DEFAULT_STORE = "/var/lib/mailweir-config"
 @click.option("--factory", metavar="FILE", help="The configuration to begin with, where there is none.")
 @click.option("--erase", multiple=True, metavar="DIR", help="A factory reset empties this directory, too.")
 @click.option("--unit", default="mailweir-mtad.service", show_default=True, help="The gateway's systemd unit.")
-def sysd(store: str, socket: str, factory: str | None, erase: tuple[str, ...], unit: str) -> int:
+@click.option("--network", is_flag=True, help="Set up this machine's network and firewall, too: on an appliance.")
+def sysd(store: str, socket: str, factory: str | None, erase: tuple[str, ...], unit: str, network: bool) -> int:
     """Own the configuration and answer the other roles, until SIGTERM."""
     from appliance.daemon.sysd import Options, run
 
@@ -28,5 +29,6 @@ def sysd(store: str, socket: str, factory: str | None, erase: tuple[str, ...], u
             factory=Path(factory) if factory else None,
             erase=[Path(folder).absolute() for folder in erase],
             unit=unit,
+            network=network,
         )
     )

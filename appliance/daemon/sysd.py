@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from appliance.config.schema import Log
 from appliance.config.store import reset
@@ -35,6 +36,9 @@ from appliance.core.errors import ConfigError
 from appliance.daemon.notify import notify, watchdog_interval_s
 from appliance.daemon.systemd import SystemdPower, SystemdService
 from appliance.observe.events import ERROR, INFO, EventLog
+
+if TYPE_CHECKING:
+    from appliance.daemon.network_applier import NetworkApplier
 
 REQUEST_TIMEOUT_S = 180.0
 """A commit may take a minute in each applier, and as long to go back."""
@@ -69,6 +73,8 @@ class Options:
     service: Service | None = None
     probes: Probes | None = None
     timer: Timer = field(default_factory=LoopTimer)
+    network: bool = False
+    """Sets up this machine's network and firewall, too."""
     more_appliers: Sequence[Applier] = ()
     """Before the gateway."""
 
@@ -110,9 +116,10 @@ async def serve(options: Options, stop: asyncio.Event, tell: Callable[[str, dict
     files = Files(_group_id("mta"))
     _erase_if_asked(options, tell)
     store = Store.open(options.store, files, clock=time.time)
+    network = _network(options, tell)
     try:
         _deliver(options.factory, store, tell)
-        commits = Commits(store, _appliers(options), options.timer, tell)
+        commits = Commits(store, [*network, *_appliers(options)], options.timer, tell)
         await commits.start()
         administrator = Administrator(options.store, files, clock=time.time, monotonic=time.monotonic)
         parcels = Parcels()
@@ -145,6 +152,8 @@ async def serve(options: Options, stop: asyncio.Event, tell: Callable[[str, dict
             await commits.close()
             tell("sysd_stopped", {"revision": store.current})
     finally:
+        for applier in network:
+            await applier.close()
         store.close()
 
 
@@ -156,6 +165,14 @@ async def _until(stop: asyncio.Event) -> None:
             async with asyncio.timeout(interval_s):
                 await stop.wait()
         notify("WATCHDOG=1")
+
+
+def _network(options: Options, tell: Callable[[str, dict[str, object]], None]) -> list[NetworkApplier]:
+    if not options.network:
+        return []
+    from appliance.daemon.network_applier import NetworkApplier  # pyroute2 only where it is wanted
+
+    return [NetworkApplier(tell)]
 
 
 def _appliers(options: Options) -> list[Applier]:

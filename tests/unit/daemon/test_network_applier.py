@@ -1,0 +1,102 @@
+"""The network is set up at the start and at each commit, put back at a roll-back, and its resolvers kept fresh."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from appliance.config.load import parse
+from appliance.config.schema import Config
+from appliance.daemon.network_applier import NetworkApplier
+from appliance.network.bring_up import BringUpFailed, BroughtUp
+
+
+def named(name: str) -> Config:
+    return parse(f'hostname = "{name}"\n[[listen]]\nname = "in"\naddress = "0.0.0.0:25"\n', "/nowhere/gw.toml")
+
+
+OLD, NEW = named("old.example.test"), named("new.example.test")
+
+
+class Network:
+    """Stands for `network.bring_up`; notes what was asked and by which thread."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+        self.told: list[str] = []
+        self.threads: set[int] = set()
+        self.fails = False
+        self.refreshed = asyncio.Event()
+        self.loop = asyncio.get_running_loop()
+
+    def applier(self) -> NetworkApplier:
+        return NetworkApplier(
+            lambda name, fields: self.told.append(name),
+            at_first=lambda config: self.set_up("at first", config),
+            change=lambda config: self.set_up("change", config),
+            refresh=self.refresh,
+            refresh_s=0.0,
+        )
+
+    def set_up(self, how: str, config: Config) -> BroughtUp:
+        self.threads.add(threading.get_ident())
+        self.asked.append((how, config.hostname))
+        if self.fails:
+            raise BringUpFailed("no such port")
+        return BroughtUp()
+
+    def refresh(self, config: Config) -> list[str]:
+        self.loop.call_soon_threadsafe(self.refreshed.set)
+        return ["unbound.service"]
+
+
+def test_the_start_recovers_and_a_commit_changes_off_the_loops_thread() -> None:
+    async def scene() -> None:
+        network = Network()
+        applier = network.applier()
+        await applier.apply(None, OLD)
+        await applier.apply(OLD, NEW)
+        await applier.close()
+        assert network.asked == [("at first", OLD.hostname), ("change", NEW.hostname)]
+        assert threading.get_ident() not in network.threads
+
+    asyncio.run(scene())
+
+
+def test_a_roll_back_sets_up_what_was_before() -> None:
+    async def scene() -> None:
+        network = Network()
+        applier = network.applier()
+        await applier.apply(OLD, NEW)
+        await applier.undo(OLD, NEW)
+        await applier.close()
+        assert network.asked[-1] == ("change", OLD.hostname)
+
+    asyncio.run(scene())
+
+
+def test_a_failure_is_the_commits() -> None:
+    async def scene() -> None:
+        network = Network()
+        network.fails = True
+        with pytest.raises(BringUpFailed, match="no such port"):
+            await network.applier().apply(OLD, NEW)
+
+    asyncio.run(scene())
+
+
+def test_resolvers_are_refreshed_between_commits_until_it_is_closed() -> None:
+    async def scene() -> None:
+        network = Network()
+        applier = network.applier()
+        await applier.apply(None, OLD)
+        await network.refreshed.wait()
+        await applier.close()
+        network.refreshed.clear()
+        await asyncio.sleep(0)
+        assert not network.refreshed.is_set()
+        assert set(network.told) <= {"network_set", "names_refreshed"}
+
+    asyncio.run(scene())
