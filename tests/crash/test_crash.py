@@ -43,7 +43,7 @@ def test_killed_workers_lose_nothing_that_was_acknowledged(tmp_path):
     assert_nothing_is_lost(run)
     events = run.gateway.events()
     assert events["path:ram"] and events["path:wire"] and events["path:spool"], "a path was not tried"
-    for what in ("bounced", "delays told", "released", "killed newborn"):
+    for what in ("bounced", "delays told", "released", "killed newborn", "chunks"):
         assert run.ledger.counts[what], f"never {what}"
 
 

@@ -23,21 +23,23 @@ _STOCK_BYTES = 3 << 20
 
 
 class Stock:
-    """Bodies to draw from: a stretch of CRLF lines, some of which begin with dots."""
+    """Bodies to draw from: a stretch of CRLF lines, in one half of them some that begin with dots."""
 
     def __init__(self, chance: random.Random) -> None:
         lines = [
             b"." * chance.choice((0, 0, 0, 1, 2)) + chance.randbytes(chance.randrange(0, 36)).hex().encode() + b"\r\n"
             for _ in range(2000)
         ]
-        self._octets = b"".join(chance.choices(lines, k=_STOCK_BYTES // 30))
+        self._dotted = b"".join(chance.choices(lines, k=_STOCK_BYTES // 30))
+        self._plain = self._dotted.replace(b"\n.", b"\n-")
         self._chance = chance
 
     def body(self, size_bytes: int) -> bytes:
         """About `size_bytes` octets in whole lines."""
-        start = self._octets.index(b"\n", self._chance.randrange(0, len(self._octets) - size_bytes - 100)) + 1
-        stop = self._octets.index(b"\n", start + size_bytes) + 1
-        return self._octets[start:stop]
+        octets = self._chance.choice((self._dotted, self._plain))
+        start = octets.index(b"\n", self._chance.randrange(0, len(octets) - size_bytes - 100)) + 1
+        stop = octets.index(b"\n", start + size_bytes) + 1
+        return octets[start:stop]
 
 
 def message(number: int, body: bytes) -> bytes:

@@ -119,6 +119,8 @@ class _SinkSession(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._input = bytearray()
         self._in_body = False
+        self._chunk_bytes = -1
+        """Of the BDAT whose octets are awaited; negative: none."""
         self._searched = 0
         self._cut_after = 0
         self._begin()
@@ -165,8 +167,14 @@ class _SinkSession(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._input += data
-        while self._transport is not None and (self._body() if self._in_body else self._line()):
+        while self._transport is not None and self._next():
             continue
+
+    def _next(self) -> bool:
+        """Works on what came; False if more is needed first."""
+        if self._chunk_bytes >= 0:
+            return self._chunk()
+        return self._body() if self._in_body else self._line()
 
     def _line(self) -> bool:
         line, newline, rest = self._input.partition(b"\r\n")
@@ -175,7 +183,10 @@ class _SinkSession(asyncio.Protocol):
         self._input = rest
         verb = bytes(line[:4]).upper()
         if verb in (b"EHLO", b"LHLO"):
-            self._say(b"250-sink.test", b"250-PIPELINING", b"250-8BITMIME", b"250-SIZE 100000000", b"250 DSN")
+            chunking = [b"250-CHUNKING"] * self._sink.chance.randrange(2)
+            self._say(
+                b"250-sink.test", b"250-PIPELINING", b"250-8BITMIME", b"250-SIZE 100000000", *chunking, b"250 DSN"
+            )
         elif verb == b"MAIL":
             self._begin()
             sender = bytes(line[line.index(b"<") + 1 : line.index(b">")])
@@ -185,6 +196,8 @@ class _SinkSession(asyncio.Protocol):
             self._recipient(bytes(line[line.index(b"<") + 1 : line.index(b">")]))
         elif verb == b"DATA":
             self._data()
+        elif verb == b"BDAT":
+            self._begin_chunk(line)
         elif verb == b"QUIT":
             self._say(b"221 2.0.0 Bye")
             if self._transport is not None:
@@ -210,6 +223,24 @@ class _SinkSession(asyncio.Protocol):
             cuts = self._sink.chance.random() < self._sink.mood.cut
             self._cut_after = self._sink.chance.randrange(1, 300_000) if cuts else 0
 
+    def _begin_chunk(self, line: bytearray) -> None:
+        """RFC 3030 §2: the octets follow the command, whatever the answer will be."""
+        assert line.endswith(b" LAST"), "this gateway sends each message as one chunk"
+        self._chunk_bytes = int(line.split()[1])
+
+    def _chunk(self) -> bool:
+        if len(self._input) < self._chunk_bytes:
+            return False
+        content = bytes(self._input[: self._chunk_bytes])
+        del self._input[: self._chunk_bytes]
+        self._chunk_bytes = -1
+        if self._recipients:
+            self._sink.ledger.counts["chunks"] += 1
+            self._take_for_all(content)
+        else:
+            self._say(b"503 5.5.1 RCPT first")
+        return True
+
     def _body(self) -> bool:
         end = self._input.find(_END, self._searched)
         if self._cut_after and len(self._input) > self._cut_after:
@@ -221,11 +252,14 @@ class _SinkSession(asyncio.Protocol):
         content = bytes(self._input[: end + 2]).replace(b"\r\n..", b"\r\n.")[2:]
         del self._input[: end + len(_END)]
         self._in_body = False
+        self._take_for_all(content)
+        return True
+
+    def _take_for_all(self, content: bytes) -> None:
         groups = [[r] for r in self._recipients] if self._sink.lmtp else [self._recipients]
         for group in groups:
             self._take(content, group)
         self._begin()
-        return True
 
     def _take(self, content: bytes, recipients: list[int]) -> None:
         ledger, sink = self._sink.ledger, self._sink

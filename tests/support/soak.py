@@ -35,7 +35,7 @@ STALL_S = 0.2
 
 # Shares of a round's messages, sizes, sessions, messages a session, pipelining.
 _MIX = (
-    (0.60, Batch(1, 4 << 10, 20, 10, pipelining=True)),
+    (0.604, Batch(1, 4 << 10, 20, 10, pipelining=True)),
     (0.10, Batch(1, 1536, 10, 1)),
     (0.08, Batch(1, 64 << 10, 10, 5)),
     (0.005, Batch(1, 1 << 20, 2, 2)),
