@@ -223,7 +223,9 @@ class IdleSessions:
         session.sendall(command)
         reply = b""
         while not re.search(rb"(?m)^\d{3}(?: .*)?\r\n\Z", reply):
-            select.select([session], [], [], 30)
+            waiting = select.poll()
+            waiting.register(session, select.POLLIN)
+            waiting.poll(30_000)
             more = session.recv(4096)
             if not more:
                 raise TrafficFailed("an idle session was closed")
