@@ -303,6 +303,11 @@ class Relay:
             self._pool.reset_and_release(connection)
 
     @property
+    def reports(self) -> bool:
+        """The next hop knows DSN, so that it reports what it was asked to (RFC 3461)."""
+        return self.connection is None or "DSN" in self.connection.extensions
+
+    @property
     def takes_chunks(self) -> bool:
         """The next hop's connection is at hand, and BDAT can be used on it."""
         return self.connection is not None and "CHUNKING" in self.connection.extensions

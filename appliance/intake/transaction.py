@@ -14,7 +14,7 @@ from typing import Final
 
 from appliance.core import reply
 from appliance.core.address import Address
-from appliance.core.envelope import Body, Recipient
+from appliance.core.envelope import Body, Notify, Recipient
 from appliance.core.errors import GatewayError
 from appliance.core.reply import Reply
 from appliance.delivery.cutthrough import Relay
@@ -30,6 +30,7 @@ from appliance.wire.parameters import MailCommand, RcptCommand
 from appliance.wire.received import received
 
 _BINARY: Final = Body.BINARY
+_UNSET: Final = Notify.UNSET
 
 
 class Transaction(Settlement):
@@ -187,7 +188,7 @@ class Transaction(Settlement):
 
     def _choose_path(self) -> BodyPath:
         bounds, declared = self.site.bounds, self.envelope.declared_size_bytes
-        if bounds.spools:
+        if bounds.spools or self._owes_success():
             self._go_to_spool()
         if self._spooling or self._relay is None:
             return SpoolPath(self.site.spool.begin(declared + len(self._received)), b"")
@@ -196,6 +197,15 @@ class Transaction(Settlement):
         if (bounds.wires or declared > bounds.hold_window) and self._can_stream():
             return self._wire_path(ram)
         return ram
+
+    def _owes_success(self) -> bool:
+        """The next hop cannot report the success that was asked for; the queue can (RFC 3461 §5.2.2)."""
+        if self._relay is None or self._relay.reports:
+            return False
+        return any(
+            recipient.notify is not _UNSET and Notify.SUCCESS in recipient.notify
+            for recipient in self.envelope.recipients
+        )
 
     def _can_stream(self) -> bool:
         """LMTP may answer differently for each recipient, and BINARYMIME needs its length first: these are held."""

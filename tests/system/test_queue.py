@@ -178,6 +178,27 @@ def test_success_is_reported_where_it_was_asked_for_and_the_next_hop_cannot(sink
     assert field(report, "Original-Envelope-Id") == "four2"
 
 
+def test_a_success_that_the_next_hop_cannot_report_is_reported_for_it() -> None:
+    sink = Sink(port=free_port(), extensions=["PIPELINING"])
+    sink.start()
+    try:
+        with Gateway([sink.url]) as gateway:
+            with Client(gateway.port) as client:
+                client.hello()
+                client.say("MAIL FROM:<a@example.test> ENVID=up1")
+                client.say("RCPT TO:<b@example.test> NOTIFY=SUCCESS")
+                client.say("DATA")
+                client.send(b"Subject: x\r\n\r\n.\r\n")
+                assert client.answer().code == 250
+            message, report = sink.wait_for(2)
+            emptied(gateway)
+        assert message.recipients == ["RCPT TO:<b@example.test>"]
+        assert field(report, "Action") == "relayed"
+        assert field(report, "Original-Envelope-Id") == "up1"
+    finally:
+        sink.stop()
+
+
 def test_dsn_parameters_go_on_to_a_next_hop_that_knows_them(sink: Sink) -> None:
     sink.start()
     with Gateway([sink.url]) as gateway, Client(gateway.port) as client:
