@@ -19,13 +19,14 @@ HOLD_REASON = "held by the operator"
 
 
 class Store(Protocol):
-    """What is needed of `queue.store`. All but `listing` raise KeyError for an id that is not there."""
+    """What is needed of `queue.store`. All but `entry_ids` and `listing` raise KeyError for an id that is not there."""
 
     def hold(self, entry_id: str, reason: str) -> None: ...
     def release(self, entry_id: str) -> None: ...
     def retry_now(self, entry_id: str) -> None: ...
     def delete(self, entry_id: str) -> None: ...
     def describe(self, entry_id: str) -> dict[str, object]: ...
+    def entry_ids(self) -> list[str]: ...
     def listing(self) -> list[dict[str, object]]: ...
 
 
@@ -63,7 +64,7 @@ def queue_handlers(store: Store) -> Mapping[str, Handler]:
 
     async def retried(args: dict[str, Any]) -> object:
         asked = typed(args, _IdArgs)
-        ids = [str(entry["id"]) for entry in store.listing()] if asked.all else asked.ids
+        ids = store.entry_ids() if asked.all else asked.ids
         return _done(store.retry_now, ids)
 
     return {

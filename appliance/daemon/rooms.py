@@ -110,7 +110,12 @@ def build_lasting(config: Config, number: int, workers: int, counts: SharedCount
     loop = asyncio.get_running_loop()
     share = max(1, workers)
     spool_config = msgspec.structs.replace(config.spool, quota=config.spool.quota // share)
-    spool = Spool(Path(config.state, "spool", str(number)), spool_config, loop_call_soon=loop.call_soon_threadsafe)
+    spool = Spool(
+        Path(config.state, "spool", str(number)),
+        spool_config,
+        loop_call_soon=loop.call_soon_threadsafe,
+        later=loop.call_later,
+    )
     recovered = spool.open()
     tracking = None
     if config.tracking.enabled:

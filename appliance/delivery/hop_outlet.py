@@ -44,16 +44,23 @@ class HopOutlet:
             raise NextHopDown(f"next hop {route.hop.name} is no longer configured")
         if pool.down and not pool.idle_count:
             raise LeftAlone(f"next hop {route.hop.name}: its breakers are open")
-        future: asyncio.Future[HopConnection | Reply] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[HopConnection | Reply] | None = None
+        at_once: list[HopConnection | Reply] = []
 
         def ready(got: HopConnection | Reply) -> None:
-            if not future.done():
+            if future is None:
+                at_once.append(got)
+            elif not future.done():
                 future.set_result(got)
             elif isinstance(got, HopConnection):
                 pool.release(got)  # nobody waits any more
 
         pool.acquire(ready)
-        got = await future
+        if at_once:
+            got = at_once[0]
+        else:
+            future = asyncio.get_running_loop().create_future()
+            got = await future
         if isinstance(got, Reply):
             raise NotTaken(got, route.hop.name)
         self._owners[got] = pool

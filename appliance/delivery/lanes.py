@@ -88,9 +88,12 @@ class Lanes:
         """The destination is blocked: the entry is called when it is back.
 
         The attempt counts, or nobody would ever be given up; only one that an operator wanted, and that was not made,
-        does not.
+        does not, nor does new mail's.
         """
         destination.parked[job.entry.id] = None
+        if not tried and self._store.postpone(job.entry, job.indices, line_of(destination.trouble), now_s):
+            self._changed(destination)
+            return
         counting = job.indices if tried else self._store.not_tried(job.entry, job.indices)
         results = [(index, destination.trouble) for index in counting]
         self._clerk.settle(job.entry, results, Attempt(now_s, destination.route.shown))

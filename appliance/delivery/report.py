@@ -146,8 +146,10 @@ class Clerk:
                 DeliveryRow(entry.id, attempt.at_s, address, word, attempt.hop, line, attempts, attempt.duration_ms)
             )
             if action is not None:
-                owed.append((index, self._outcome(entry, index, action, reply, attempt)))
-        return self._wanted(entry, owed)
+                self._owe(owed, entry, index, action, reply, attempt)
+        if not owed:
+            self._store.finish(entry)
+        return owed
 
     def _fate(self, entry: Entry, index: int, reply: Reply, attempt: Attempt) -> Action | None:
         """Tells the store; returns the action that the sender may have to be told, None if there is none."""
@@ -171,8 +173,10 @@ class Clerk:
             state = entry.recipients[index]
             reply = stored_reply(state.reply)
             action = Action.FAILED if state.phase is Phase.FAILED else Action.RELAYED
-            owed.append((index, self._outcome(entry, index, action, reply, Attempt(self._clock()))))
-        return self._wanted(entry, owed)
+            self._owe(owed, entry, index, action, reply, Attempt(self._clock()))
+        if not owed:
+            self._store.finish(entry)
+        return owed
 
     async def report(self, entry: Entry, owed: Owed) -> None:
         """Makes and spools the reports for `owed`, then finishes `entry` if nothing is left of it.
@@ -181,7 +185,7 @@ class Clerk:
         """
         groups: dict[tuple[Action, Address], Owed] = {}
         for index, outcome in owed:
-            to = self._addressee(entry, outcome)
+            to = self._addressee(entry, index, outcome.action)
             if to is not None:
                 groups.setdefault((outcome.action, to), []).append((index, outcome))
         self._at_work[entry.id] += 1
@@ -254,20 +258,17 @@ class Clerk:
         else:
             self._store.reported(entry, indices)
 
-    def _wanted(self, entry: Entry, owed: Owed) -> Owed:
-        """Those of `owed` that somebody is to be told; if there are none, `entry` may be finished."""
-        wanted: Owed = []
-        for index, outcome in owed:
-            if self._addressee(entry, outcome) is None:
-                self._mark(entry, outcome.action, [index])
-            else:
-                wanted.append((index, outcome))
-        if not wanted:
-            self._store.finish(entry)
-        return wanted
+    def _owe(self, owed: Owed, entry: Entry, index: int, action: Action, reply: Reply, attempt: Attempt) -> None:
+        """Adds to `owed` what somebody is to be told; a recipient about whom nobody is to be told is marked so."""
+        if self._addressee(entry, index, action) is None:
+            self._mark(entry, action, [index])
+        else:
+            owed.append((index, self._outcome(entry, index, action, reply, attempt)))
 
-    def _addressee(self, entry: Entry, outcome: Outcome) -> Address | None:
-        return dsn.addressee(entry.meta.envelope, outcome.recipient, outcome.action, self._queue.double_bounce)
+    def _addressee(self, entry: Entry, index: int, action: Action) -> Address | None:
+        """Who is told of `action`; None: nobody."""
+        envelope = entry.meta.envelope
+        return dsn.addressee(envelope, envelope.recipients[index], action, self._queue.double_bounce)
 
     def _outcome(self, entry: Entry, index: int, action: Action, reply: Reply, attempt: Attempt) -> Outcome:
         envelope = entry.meta.envelope

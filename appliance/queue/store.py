@@ -178,6 +178,25 @@ class QueueStore:
             self.give_back(entry, [index], queued.urged.pop(index))
         return [index for index in indices if index in queued.out]
 
+    def postpone(self, entry: Entry, indices: Sequence[int], reply: str, now_s: float) -> bool:
+        """The recipients' destination cannot be reached, for the reason `reply`; False if that is no news to them.
+
+        What nobody tried yet waits as long as after a first failure, but no attempt counts and nothing is written, for
+        mail that comes in while its next hop is down would cost two records a message: after a crash it is due at once.
+        """
+        queued = self._queued.get(entry.id)
+        states = [entry.recipients[index] for index in indices]
+        if queued is None or queued.entry is not entry or any(state.reply or state.attempts for state in states):
+            return False
+        due_s = now_s + self._schedule.wait_s(1, self._chance())
+        for index, state in zip(indices, states, strict=True):
+            state.reply = reply[:MAX_REPLY_CHARACTERS]
+            state.due_s = due_s
+            queued.urged.pop(index, None)
+        queued.out.difference_update(indices)
+        self._reschedule(queued)
+        return True
+
     def recall(self, entry_id: str) -> None:
         """Makes all waiting recipients due at once: their destination is back. KeyError for an unknown id."""
         queued = self._queued[entry_id]
@@ -240,6 +259,10 @@ class QueueStore:
     def describe(self, entry_id: str) -> dict[str, object]:
         """The entry as values that JSON can carry."""
         return self._queued[entry_id].describe()
+
+    def entry_ids(self) -> list[str]:
+        """Of all entries."""
+        return list(self._queued)
 
     def listing(self) -> list[dict[str, object]]:
         """All entries, oldest first, each as `describe`."""

@@ -75,6 +75,8 @@ class Batch:
         """Each with the segment where it is told."""
         self.moves: list[Move] = []
         self.dones: list[Done] = []
+        self.ram_bytes = 0
+        """Octets of bodies that it keeps in RAM."""
         self.fsyncs = 0
         self.bytes_written = 0
 

@@ -72,7 +72,7 @@ class Compaction:
         for segment in self._pool.segments.values():
             if segment is active or segment.compacted or segment.retiring:
                 continue
-            if segment.refs and segment.live_bytes * share <= self._pool.segment_bytes:
+            if segment.refs and segment.live_bytes * share <= max(segment.capacity, self._pool.first_bytes):
                 return segment
         return None
 
@@ -135,7 +135,7 @@ class Compaction:
     def _commit(self, entry: Entry, extents: list[Extent], holds: list[Hold]) -> bool:
         body = codec.encode_commit(entry.meta, extents)
         self._copied_bytes += HEAD_BYTES + len(body)
-        segment, _, length = self._journal.append(Kind.COMMIT, entry.number, body)
+        segment, _, length = self._journal.append(Kind.COMMIT, entry.number, (body,))
         segment.acquire(HEAD_BYTES + length)
         holds.append((segment, HEAD_BYTES + length))
         # The record may reach the disk even if the batch fails, so a removal must name it from now on.

@@ -5,6 +5,7 @@ Nothing here knows records or segments. Every method raises `OSError` as the ker
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Sequence
@@ -73,6 +74,11 @@ class Disk:
 
     def sync(self, fd: int) -> None:
         os.fdatasync(fd)
+
+    def uncache(self, fd: int) -> None:
+        """Drops the clean pages of a file from the page cache; a hint, never an error."""
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def rename(self, old: Path, new: Path) -> None:
         os.rename(old, new)

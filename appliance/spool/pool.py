@@ -1,8 +1,10 @@
 """The segment files of a spool: opened, made ahead of need, used again, and no more of them than the quota allows.
 
 A preallocated file (zeros written, synced) takes a commit several times faster than a growing one, for then only data
-goes to the disk. So one segment is always made ready in the sync thread; a retired one is renamed rather than zeroed
-again. Knows nothing of records. Called by the journal and the spool, on the loop.
+goes to the disk. So a segment is made ready in the sync thread before it is needed; retired ones are renamed rather
+than zeroed again. The first is small and each is twice the one before, up to the configured size, so that a few
+messages do not cost a card 128 MiB of zeros. Knows nothing of records. Called by the journal and the spool, on the
+loop.
 """
 
 from __future__ import annotations
@@ -18,12 +20,15 @@ from appliance.spool import segment as names
 from appliance.spool.batch import as_gateway_error
 from appliance.spool.disk import Disk
 from appliance.spool.prepare import Prepare, Retire, Spare
+from appliance.spool.record import page_end
 from appliance.spool.segment import Segment
 from appliance.spool.syncer import Job
 
 _log = logging.getLogger(__name__)
 
 FREE_CACHED_S = 1.0
+FIRST_BYTES = 4 << 20
+"""Of the first segment, where the configured size is larger."""
 MARGIN_BYTES = 64 << 10
 """Room beside a body for its meta."""
 
@@ -45,46 +50,58 @@ class SegmentPool:
         self.next_generation = 1
         self.zeroed_bytes = 0
         """Written to make segments."""
-        self.segment_bytes = int(config.segment)
-        """What a segment counts for, even if its file never grew so long."""
+        self.segment_bytes = page_end(int(config.segment))
+        """What a segment has at most, one that was made for a larger record apart."""
+        self.first_bytes = min(FIRST_BYTES, self.segment_bytes)
+        self._next_bytes = self.first_bytes
         # At least one to write, one to move live entries into, one for removals when drafts may no more.
-        self._max_files = max(3, int(config.quota) // self.segment_bytes)
+        self._max_bytes = max(3 * self.segment_bytes, int(config.quota))
         self._keep_free_bytes = int(config.keep_free)
         self._disk = disk
         self._clock = clock
         self._post = post
         self._spares: list[Spare] = []
-        self._preparing = False
-        self._retiring_spares = 0
+        self._preparing_bytes = 0
+        self._retiring_spare_bytes = 0
         self._free_bytes = 0
         self._free_known_until = float("-inf")
 
     @property
-    def files(self) -> int:
-        """Files in use, ready, spare or being made."""
-        return len(self.segments) + (self.ready is not None) + self._preparing + len(self._spares)
+    def taken_bytes(self) -> int:
+        """Of the quota: files in use, ready, spare or being made, a growing one with all that it may grow to."""
+        in_use = sum(segment.capacity for segment in self.segments.values()) + self._spare_bytes
+        return in_use + self._preparing_bytes + (self.ready.capacity if self.ready is not None else 0)
 
     @property
     def crowded(self) -> bool:
         """More than half of the quota is taken: worth moving more to free a segment."""
-        return self.files * 2 > self._max_files
+        return self.taken_bytes * 2 > self._max_bytes
+
+    @property
+    def _spare_bytes(self) -> int:
+        return sum(spare.size_bytes for spare in self._spares)
+
+    @property
+    def _room_bytes(self) -> int:
+        """What drafts may still take of the quota; the last segment is for what makes room later."""
+        return self._max_bytes - self.segment_bytes - self.taken_bytes
 
     def adopt_files(self) -> None:
         """Opens what lies in the directory. Leftovers of interrupted work are put to use or removed."""
         present = self._disk.names(self.directory)
         for generation, name in sorted((g, n) for n in present if (g := names.generation_of(n)) is not None):
             path = self.directory / name
-            if path.suffix == ".spare" and self._spares:
-                self._disk.unlink(path)
-                continue
             fd = self._disk.open(path)
-            if path.suffix == ".spare":
-                self._spares.append(Spare(path, fd))
-            else:
-                size = self._disk.size_bytes(fd)
+            size = self._disk.size_bytes(fd)
+            if path.suffix != ".spare":
                 opened = Segment(path, fd, size, preallocated=True)
                 opened.position = opened.synced_end = size
                 self.segments[generation] = opened
+            elif self._spare_bytes + size <= self.segment_bytes:
+                self._spares.append(Spare(path, fd, size))
+            else:
+                self._disk.unlink(path)
+                self._disk.close(fd)
             self.next_generation = generation + 1
 
     def admit(self, needed_bytes: int, active: Segment | None) -> None:
@@ -98,12 +115,13 @@ class SegmentPool:
         if active is not None and active.preallocated and room >= needed_bytes:
             return
         spare_bytes = self.free_bytes() - self._keep_free_bytes
+        if active is not None and min(room, spare_bytes) >= needed_bytes:
+            return
         if active is not None and not active.preallocated:
             room = max(0, min(room, spare_bytes))
         if self.ready is not None:
             room += self.ready.capacity
-        room += max(0, min((self._max_files - 1 - self.files) * self.segment_bytes, spare_bytes))
-        room += len(self._spares) * self.segment_bytes
+        room += max(0, min(self._room_bytes, spare_bytes)) + self._spare_bytes
         if room < needed_bytes:
             raise SpoolFull(f"{room} bytes free of {needed_bytes} needed in {self.directory}")
 
@@ -132,12 +150,13 @@ class SegmentPool:
         else:
             taken = self._grow(needed_bytes, draft)
         self.segments[taken.generation] = taken
-        self.prepare_ahead()
+        self._next_bytes = min(2 * taken.capacity, self.segment_bytes)
         return taken
 
     def _grow(self, needed_bytes: int, draft: bool) -> Segment:
-        if draft and self.files >= self._max_files - 1:
-            raise SpoolFull(f"quota: {self.files} segments in {self.directory}")
+        capacity = max(self._next_bytes, page_end(needed_bytes))
+        if draft and self._room_bytes < capacity:
+            raise SpoolFull(f"quota: {self.taken_bytes} bytes in {self.directory}")
         if draft and self.free_bytes() - self._keep_free_bytes < needed_bytes:
             raise SpoolFull(f"{self._free_bytes} bytes free, {self._keep_free_bytes} to be kept")
         path = self.directory / names.new_name(self._new_generation())
@@ -145,7 +164,7 @@ class SegmentPool:
             fd = self._disk.create(path)
         except OSError as error:
             raise as_gateway_error(error) from error
-        return Segment(path, fd, max(self.segment_bytes, needed_bytes), preallocated=False)
+        return Segment(path, fd, capacity, preallocated=False)
 
     def _new_generation(self) -> int:
         generation = self.next_generation
@@ -154,23 +173,28 @@ class SegmentPool:
 
     def prepare_ahead(self) -> None:
         """Has the next segment made, unless it is there, or there is no room for it."""
-        if self.ready is not None or self._preparing:
+        if self.ready is not None or self._preparing_bytes:
             return
-        if not self._spares:
+        spare = max(self._spares, key=lambda spare: spare.size_bytes, default=None)
+        if spare is None:
+            size_bytes = self._next_bytes
             try:
                 room_bytes = self.free_bytes() - self._keep_free_bytes
             except GatewayError:
                 return  # whoever needs a segment will meet the same trouble, and tell it
-            if self.files >= self._max_files - 1 or room_bytes < self.segment_bytes:
+            if min(room_bytes, self._room_bytes) < size_bytes:
                 return
-        spare = self._spares.pop() if self._spares else None
+        else:
+            self._spares.remove(spare)
+            size_bytes = self.first_bytes
         generation = self._new_generation()
         path = self.directory / names.new_name(generation)
-        self._preparing = True
-        self._post(Prepare(self._disk, spare, path, generation, self.segment_bytes, self._prepared))
+        job = Prepare(self._disk, spare, path, generation, size_bytes, self._prepared)
+        self._preparing_bytes = job.size_bytes
+        self._post(job)
 
     def _prepared(self, job: Prepare) -> None:
-        self._preparing = False
+        self._preparing_bytes = 0
         self.zeroed_bytes += job.zeroed_bytes
         self._free_known_until = float("-inf")
         if job.error is not None:
@@ -181,22 +205,26 @@ class SegmentPool:
             return
         if any(generation > job.generation for generation in self.segments):
             # Generations must rise in the order of use: it gets a younger one.
-            self._spares.append(Spare(job.path, job.fd))
+            self._spares.append(Spare(job.path, job.fd, job.size_bytes))
             self.prepare_ahead()
             return
-        self.ready = Segment(job.path, job.fd, self.segment_bytes, preallocated=True)
+        self.ready = Segment(job.path, job.fd, job.size_bytes, preallocated=True)
 
     def retire(self, segment: Segment) -> None:
-        """Gives up a segment that nobody needs: kept for its next life, or removed. It counts until that is durable."""
+        """Gives up a segment that nobody needs: kept for its next life, or removed. It counts until that is durable.
+
+        So many are kept as make up one of the configured size: what a burst of mail took is there for the next one.
+        """
         segment.retiring = True
-        spare = not segment.bad and not self._spares and not self._retiring_spares
-        self._retiring_spares += spare
+        spare_bytes = self._spare_bytes + self._retiring_spare_bytes + segment.capacity
+        spare = not segment.bad and spare_bytes <= self.segment_bytes
+        self._retiring_spare_bytes += spare * segment.capacity
         new_path = self.directory / names.spare_name(segment.generation) if spare else None
         self._post(Retire(self._disk, segment, new_path, self._retired))
 
     def _retired(self, job: Retire) -> None:
         segment = job.segment
-        self._retiring_spares -= job.new_path is not None
+        self._retiring_spare_bytes -= segment.capacity if job.new_path is not None else 0
         if job.error is not None:
             if isinstance(job.error, OSError):
                 _log.warning("event=spool_retire_failed path=%s error=%s", segment.path, job.error)
@@ -209,8 +237,7 @@ class SegmentPool:
         if job.new_path is None:
             self._disk.close(segment.fd)
         else:
-            self._spares.append(Spare(job.new_path, segment.fd))
-        self.prepare_ahead()
+            self._spares.append(Spare(job.new_path, segment.fd, self._disk.size_bytes(segment.fd)))
 
     def close(self) -> None:
         """Closes all files."""

@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import enum
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from struct import Struct
 from typing import NamedTuple
 
 MAGIC = b"MWR1"
 SALT_BYTES = 8
 HEAD_BYTES = 32
-MAX_CHUNK_BYTES = 256 << 10
 PAGE_BYTES = 4096
+MAX_CHUNK_BYTES = (256 << 10) - HEAD_BYTES
+"""So that a chunk with its head is so many whole pages."""
 
 _WINDOW_BYTES = 1 << 20
 _HEAD = Struct("<12sB3xQI")  # magic and salt, kind, entry number, payload length; then the CRC
@@ -47,19 +48,24 @@ class Record(NamedTuple):
     payload: memoryview
 
 
+def page_end(offset: int) -> int:
+    """`offset`, or the beginning of the next page."""
+    return -(-offset // PAGE_BYTES) * PAGE_BYTES
+
+
 def prefix(salt: bytes) -> bytes:
     """What every record of a segment with this salt begins with."""
     return MAGIC + salt
 
 
 def head(
-    segment_prefix: bytes, kind: int, number: int, body: bytes | memoryview, tail: bytes | bytearray = b""
+    segment_prefix: bytes, kind: int, number: int, length: int, payload: Sequence[bytes | bytearray | memoryview]
 ) -> bytes:
-    """The head of a record whose payload is `body` followed by `tail`."""
-    start = _HEAD.pack(segment_prefix, kind, number, len(body) + len(tail))
-    crc = zlib.crc32(body, zlib.crc32(start))
-    if tail:
-        crc = zlib.crc32(tail, crc)
+    """The head of a record whose payload is the pieces in `payload`, `length` octets in all."""
+    start = _HEAD.pack(segment_prefix, kind, number, length)
+    crc = zlib.crc32(start)
+    for piece in payload:
+        crc = zlib.crc32(piece, crc)
     return start + _CRC.pack(crc)
 
 

@@ -14,6 +14,7 @@ import logging
 import time
 from array import array
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from appliance.config import schema
@@ -23,7 +24,7 @@ from appliance.spool.batch import Batch, Done, Hold, Removal, as_gateway_error
 from appliance.spool.compaction import Compaction
 from appliance.spool.disk import Disk
 from appliance.spool.draft import Draft
-from appliance.spool.journal import Journal
+from appliance.spool.journal import Journal, Later
 from appliance.spool.meta import Entry, EntryMeta, Extent, RecipientState
 from appliance.spool.pool import SegmentPool
 from appliance.spool.reading import Reading
@@ -48,6 +49,7 @@ class Spool:
         directory: made if it is not there.
         config: its quota counts for this directory alone; several workers share the gateway's by dividing it.
         loop_call_soon: hands a callable over to the loop from any thread, as `loop.call_soon_threadsafe`.
+        later: `loop.call_later`; without it no commit waits for company.
         disk, syncer, clock: for tests; `clock` is monotonic, in seconds.
     """
 
@@ -57,6 +59,7 @@ class Spool:
         config: schema.Spool,
         *,
         loop_call_soon: CallSoon,
+        later: Later | None = None,
         disk: Disk | None = None,
         syncer: Syncer | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -66,6 +69,9 @@ class Spool:
         """Octets of messages in the spool."""
         self._config = config
         self._call_soon = loop_call_soon
+        self._later = later
+        # On the loop's own thread there is no need to wake it.
+        self._soon: CallSoon = loop_call_soon if later is None else partial(later, 0.0)
         self._disk = disk or Disk()
         self._given_syncer = syncer
         self._clock = clock
@@ -112,7 +118,7 @@ class Spool:
         self._syncer = syncer
         self._pool = SegmentPool(self.directory, self._config, self._disk, self._clock, syncer.put)
         self._journal = Journal(
-            self._pool, self._disk, syncer, self._call_soon, self._clock, self._emit, self._settled
+            self._pool, self._disk, syncer, self._soon, self._later, self._clock, self._emit, self._settled
         )
         self._compaction = Compaction(
             self._pool, self._journal, self._disk, self._entries.values, self._is_alive, self._mark_states
@@ -171,16 +177,17 @@ class Spool:
         number = self._next_number
         self._next_number = number + 1
         entry = Entry(number, meta, [RecipientState() for _ in meta.envelope.recipients])
-        extents, tail = draft.extents, draft.tail
+        draft.close()
+        extents, tail_bytes = draft.extents, draft.tail_bytes
         body = codec.encode_commit(meta, extents)
         try:
             if extents and any(e.segment.bad and e.offset + e.length > e.segment.synced_end for e in extents):
                 raise SpoolTrouble("octets written before were lost by the disk")
-            segment, offset, length = journal.append(Kind.COMMIT, number, body, tail, draft=True)
+            segment, offset, length = journal.append(Kind.COMMIT, number, (body, *draft.tail), draft=True)
         except GatewayError as error:
             trouble = error
             draft.abandon()
-            self._call_soon(lambda: self._tell(done, trouble))
+            self._soon(lambda: self._tell(done, trouble))
             return entry
         segment.acquire(HEAD_BYTES + length)
         if extents:
@@ -188,9 +195,11 @@ class Spool:
             entry.extents = extents
             draft.extents = []
         entry.holds.append((segment, HEAD_BYTES + length))
-        if tail:
-            entry.extents.append(Extent(segment, offset + len(body), len(tail)))
-            draft.tail = bytearray()
+        if tail_bytes:
+            entry.extents.append(Extent(segment, offset + len(body), tail_bytes))
+            draft.take_tail()
+            journal.ram_bytes += tail_bytes  # they stay in RAM until the batch is settled
+            journal.pending.ram_bytes += tail_bytes
         entry.commit_generations = (segment.generation,)
         self._entries[meta.id] = entry
         self.bytes_live += meta.size_bytes
@@ -280,16 +289,15 @@ class Spool:
             while self._restless:
                 number, entry = self._restless.popitem()
                 self._restless[number] = entry  # it stays if the next line fails
-                segment, _, length = journal.append(
-                    Kind.STATES, number, codec.encode_states(entry.meta, entry.recipients)
-                )
+                states = codec.encode_states(entry.meta, entry.recipients)
+                segment, _, length = journal.append(Kind.STATES, number, (states,))
                 del self._restless[number]
                 segment.acquire(HEAD_BYTES + length)
                 batch.states.append((entry, (segment, HEAD_BYTES + length)))
             while self._removals:
                 some = self._removals[:_REMOVALS_PER_RECORD]
                 numbers = array("Q", (removal.number for removal in some))
-                segment, _, _ = journal.append(Kind.REMOVED, 0, numbers.tobytes())
+                segment, _, _ = journal.append(Kind.REMOVED, 0, (numbers.tobytes(),))
                 del self._removals[: len(some)]
                 batch.removals.append((segment, some))
         except GatewayError as error:

@@ -57,9 +57,11 @@ class FakeSpool:
 
     def __init__(self) -> None:
         self.removed: list[str] = []
+        self.updated: list[str] = []
 
     def update(self, entry_id: str) -> None:
         """States need no disk here."""
+        self.updated.append(entry_id)
 
     def remove(self, entry_id: str) -> None:
         self.removed.append(entry_id)
@@ -157,6 +159,7 @@ class Bench:
             remote=self.remote,
             clock=lambda: self.now_s,
             wait=self.wait,
+            gather_s=0.0,
         )
 
     def wake(self) -> None:

@@ -44,12 +44,47 @@ def meta(entry_id: str, recipients: int = 1, **more: object) -> EntryMeta:
     return EntryMeta(entry_id, envelope, 1_700_000_000.0, True, {"ip": "192.0.2.1"}, **more)  # type: ignore[arg-type]
 
 
+class Timers:
+    """`loop.call_later` by hand: what is due at once goes to the loop, the rest waits for `ring`."""
+
+    def __init__(self, calls: list[Callable[[], None]]) -> None:
+        self._calls = calls
+        self.waiting: list[Timer] = []
+
+    def __call__(self, delay_s: float, call: Callable[[], None]) -> Timer:
+        timer = Timer(self, call)
+        if delay_s <= 0:
+            self._calls.append(call)
+        else:
+            self.waiting.append(timer)
+        return timer
+
+    def ring(self) -> None:
+        self._calls += [timer.call for timer in self.waiting]
+        self.waiting.clear()
+
+
+class Timer:
+    def __init__(self, timers: Timers, call: Callable[[], None]) -> None:
+        self.call = call
+        self._timers = timers
+
+    def cancel(self) -> None:
+        self._timers.waiting.remove(self)
+
+
 class Bench:
     """One life of a spool; `cut_power` begins the next."""
 
     def __init__(
-        self, disk: SimulatedDisk | None = None, *, segment_bytes: int = SEGMENT_BYTES, quota_bytes: int = 1 << 26
+        self,
+        disk: SimulatedDisk | None = None,
+        *,
+        segment_bytes: int = SEGMENT_BYTES,
+        quota_bytes: int = 1 << 26,
+        gathers: bool = False,
     ) -> None:
+        """`gathers`: commits may wait for company, as they do on a loop; `timers` are rung by the test then."""
         self.disk = disk or SimulatedDisk()
         self.syncer = HandSyncer()
         self.now_s = 0.0
@@ -57,10 +92,12 @@ class Bench:
             segment=schema.Size(segment_bytes), quota=schema.Size(quota_bytes), keep_free=schema.Size(0)
         )
         self._calls: list[Callable[[], None]] = []
+        self.timers = Timers(self._calls)
         self.spool = Spool(
             Path("/nowhere"),
             self._config,
             loop_call_soon=self._calls.append,
+            later=self.timers if gathers else None,
             disk=self.disk,
             syncer=self.syncer,
             clock=lambda: self.now_s,

@@ -217,6 +217,9 @@ class Store:
     def describe(self, entry_id: str) -> dict[str, object]:
         return self.entries[entry_id]
 
+    def entry_ids(self) -> list[str]:
+        return list(self.entries)
+
     def listing(self) -> list[dict[str, object]]:
         return list(self.entries.values())
 

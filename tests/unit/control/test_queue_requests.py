@@ -38,6 +38,9 @@ class FakeStore:
         self._known("describe", entry_id)
         return {"id": entry_id}
 
+    def entry_ids(self) -> list[str]:
+        return list(self.ids)
+
     def listing(self) -> list[dict[str, object]]:
         return [{"id": entry_id} for entry_id in self.ids]
 

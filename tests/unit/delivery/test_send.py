@@ -81,9 +81,9 @@ def test_a_message_is_sent_and_its_final_reply_is_every_recipients(stored):
     async def run():
         sending = Sending(stored(), 2)
         await sending.says(b"250 ok", b"250 ok", b"250 ok")
-        assert sending.heard == b"MAIL FROM:<a@b.test>\r\nRCPT TO:<r0@d.test>\r\nRCPT TO:<r1@d.test>\r\n"
+        assert sending.heard == b"MAIL FROM:<a@b.test>\r\nRCPT TO:<r0@d.test>\r\nRCPT TO:<r1@d.test>\r\nDATA\r\n"
         await sending.says(b"354 go on")
-        assert sending.heard == b"DATA\r\n"
+        assert sending.heard == b"", "no octet of the body before the answer to DATA"
         await sending.says(b"250 2.0.0 taken")
         assert sending.heard == CONTENT + b".\r\n"
         assert await sending.codes() == [250, 250]
@@ -146,7 +146,7 @@ def test_a_refused_mail_is_everybodys_and_leaves_the_connection_fit(stored):
     @in_loop
     async def run():
         sending = Sending(stored(), 2)
-        await sending.says(b"451 4.3.0 later", b"503 no", b"503 no")
+        await sending.says(b"451 4.3.0 later", b"503 no", b"503 no", b"503 no")
         await sending.says(b"250 reset")
         assert sending.heard == b"RSET\r\n"
         assert await sending.codes() == [451, 451] and sending.connection.engine.idle
@@ -158,9 +158,32 @@ def test_refused_recipients_leave_the_connection_fit_for_the_next_message(stored
     @in_loop
     async def run():
         sending = Sending(stored(), 2)
-        await sending.says(b"250 ok", b"550 5.1.1 no", b"450 4.2.1 later")
+        await sending.says(b"250 ok", b"550 5.1.1 no", b"450 4.2.1 later", b"554 5.5.1 nobody to take it")
         await sending.says(b"250 reset")
         assert await sending.codes() == [550, 450] and sending.connection.engine.idle
+
+    run()
+
+
+def test_a_server_that_asks_for_a_message_for_nobody_gets_none(stored):
+    @in_loop
+    async def run():
+        sending = Sending(stored(), 2)
+        await sending.says(b"250 ok", b"550 5.1.1 no", b"450 4.2.1 later", b"354 go on")
+        await sending.says(b"554 5.5.1 nobody to take it")
+        assert sending.heard == b".\r\n"
+        assert await sending.codes() == [550, 450] and sending.connection.engine.idle
+
+    run()
+
+
+@pytest.mark.parametrize(("said", "url"), [(b"354 go on", "lmtp://192.0.2.1:24"), (b"334 what", "smtp://192.0.2.1:25")])
+def test_a_session_that_nobody_can_make_sense_of_is_cut(stored, said, url):
+    @in_loop
+    async def run():
+        sending = Sending(stored(), url=url)
+        await sending.says(b"250 ok", b"550 5.1.1 no", said)
+        assert await sending.codes() == [550] and sending.transport.aborted
 
     run()
 
@@ -182,8 +205,7 @@ def test_an_answer_to_data_that_means_nothing_is_temporary_and_costs_the_connect
     @in_loop
     async def run():
         sending = Sending(stored())
-        await sending.says(b"250 ok", b"250 ok")
-        await sending.says(said)
+        await sending.says(b"250 ok", b"250 ok", said)
         assert await sending.codes() == [451] and sending.connection.trouble is not None
 
     run()
@@ -283,9 +305,8 @@ async def _arrives_over_a_socket(stored, content):
         while not heard.endswith(ending):
             heard.extend(await loop.sock_recv(theirs, 65536))
 
-    await hear(b"RCPT TO:<r0@d.test>\r\n")
+    await hear(b"RCPT TO:<r0@d.test>\r\nDATA\r\n")
     connection.data_received(OK + OK)
-    await hear(b"DATA\r\n")
     connection.data_received(b"354 go on\r\n")
     heard.clear()
     await hear(b".\r\n")

@@ -77,7 +77,7 @@ def test_a_draft_keeps_only_its_last_octets_in_memory() -> None:
     draft = bench.spool.begin()
     for _ in range(100):
         draft.write(bytes(10_000))
-    assert len(draft.tail) <= 65_536
+    assert draft.tail_bytes <= 131_072
     draft.abandon()
 
 

@@ -13,7 +13,7 @@ OTHER = record.prefix(b"othersal")
 
 
 def framed(payload: bytes, number: int = 7, prefix: bytes = PREFIX) -> bytes:
-    return record.head(prefix, Kind.CHUNK, number, payload) + payload
+    return record.head(prefix, Kind.CHUNK, number, len(payload), (payload,)) + payload
 
 
 def found(octets: bytes) -> list[tuple[int, bytes]]:

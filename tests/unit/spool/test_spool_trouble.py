@@ -64,7 +64,7 @@ def test_a_disk_that_is_well_again_is_used_without_a_restart() -> None:
 def test_octets_written_before_a_failed_sync_do_not_become_a_message() -> None:
     bench = Bench()
     draft = bench.spool.begin()
-    draft.write(os.urandom(100_000))
+    draft.write(os.urandom(200_000))
     bench.disk.faults["sync"] = errno.EIO
     bench.put("refused", b"x")
     bench.settle_failing()
@@ -80,7 +80,7 @@ def test_octets_written_before_a_failed_sync_do_not_become_a_message() -> None:
 def test_octets_synced_before_the_failure_are_good() -> None:
     bench = Bench()
     draft = bench.spool.begin()
-    octets = os.urandom(100_000)
+    octets = os.urandom(200_000)
     draft.write(octets)
     bench.keep("syncs it")
     bench.disk.faults["sync"] = errno.EIO
