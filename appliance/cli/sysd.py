@@ -21,6 +21,7 @@ DEFAULT_STORE = "/var/lib/mailweir-config"
 def sysd(store: str, socket: str, factory: str | None, erase: tuple[str, ...], unit: str, network: bool) -> int:
     """Own the configuration and answer the other roles, until SIGTERM."""
     from appliance.daemon.sysd import Options, run
+    from appliance.network.look import Look
 
     return run(
         Options(
@@ -30,5 +31,6 @@ def sysd(store: str, socket: str, factory: str | None, erase: tuple[str, ...], u
             erase=[Path(folder).absolute() for folder in erase],
             unit=unit,
             network=network,
+            probes=Look(),
         )
     )

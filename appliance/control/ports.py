@@ -32,4 +32,5 @@ class Probes(Protocol):
         """Each network port: `name`, `mac`, `link` (bool), `speed_mbit`, `addresses`."""
 
     async def probe(self, kind: str, target: str) -> dict[str, Any]:
-        """Tries `target`: `kind` is "ping", "dns" or "smtp". `ok` tells the end of it, the rest how."""
+        """Tries `target`: `kind` is "ping", "dns" or "smtp". `ok` tells the end of it, `steps` how:
+        a list of `what`, `ok` and `text`."""

@@ -1,0 +1,45 @@
+"""`mailweir console`: the numbered menu in place of a login, on whatever terminal it is started."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+import click
+
+from appliance.cli.config import sysd_option
+from appliance.cli.output import Failed
+
+
+@click.command()
+@click.option(
+    "--confirm-within", "within_s", default=120.0, show_default=True, metavar="S", help="Seconds to keep a change."
+)
+@click.option("--may-leave", is_flag=True, help="Offer to leave the menu; not where it stands in place of a login.")
+@sysd_option
+def console(within_s: float, may_leave: bool, socket: str) -> int:
+    """Show the menu of the appliance until the line is hung up."""
+    from appliance.cli.why import why
+    from appliance.console.board import Board
+    from appliance.console.desk import Desk
+    from appliance.console.dialogue import Dialogue
+    from appliance.console.menu import Menu
+    from appliance.console.running_gateway import RunningGateway
+    from appliance.console.terminal import HungUp, Terminal
+    from appliance.console.tty import TtyLine
+    from appliance.control.sysd_client import Sysd
+
+    if not sys.stdin.isatty():
+        raise Failed("standard input is no terminal; the menu wants one")
+    for signum in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP):
+        signal.signal(signum, signal.SIG_IGN)  # no key and no noise may stop or end the menu
+    signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(0))  # by way of the terminal's settings
+    with TtyLine() as line:
+        dialogue = Dialogue(Terminal(line))
+        sysd = Sysd(socket, author="console")
+        desk = Desk(dialogue, sysd, RunningGateway(lambda: desk.config(), why), Board(), within_s)
+        try:
+            Menu(desk, may_leave=may_leave).run()
+        except HungUp:
+            return 0
+    return 0

@@ -1,0 +1,89 @@
+"""What the pages work with: the questions, and the appliance behind them as interfaces that tests replace.
+
+Interfaces and one value; `cli` chooses who implements them. All methods block; they raise ControlError, ConfigError or
+OSError with a sentence for a person.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from appliance.config.load import parse
+from appliance.config.schema import Config
+from appliance.console.dialogue import Dialogue
+from appliance.control import sysd_messages as messages
+
+
+class Sysd(Protocol):
+    """As `control.sysd_client.Sysd`, which says more."""
+
+    def status(self) -> messages.Status: ...
+    def text(self, revision: int = 0) -> messages.Text: ...
+    def diff(self, old: int | None = None, new: int | None = None) -> str: ...
+    def history(self, limit: int = 50) -> messages.History: ...
+    def propose(self, text: str, reason: str = "") -> messages.Proposal: ...
+    def commit(self, revision: int, within_s: float = 120.0) -> float: ...
+    def confirm(self) -> int: ...
+    def roll_back(self) -> int: ...
+    def return_to(self, revision: int) -> messages.Proposal: ...
+    def export(self, revision: int = 0) -> tuple[messages.Archive, bytes]: ...
+    def take_in(self, archive: bytes, reason: str = "") -> messages.Proposal: ...
+    def ports(self) -> list[dict[str, Any]]: ...
+    def probe(self, kind: str, target: str, timeout_s: float = 30.0) -> dict[str, Any]: ...
+    def reboot(self) -> None: ...
+    def power_off(self) -> None: ...
+    def set_password(self, password: str) -> None: ...
+    def factory_reset(self, typed: str) -> None: ...
+
+
+class Mail(Protocol):
+    """The running gateway."""
+
+    def stats(self) -> list[dict[str, Any]]:
+        """The counters of each worker that answers."""
+
+    def queue(self, limit: int) -> tuple[list[dict[str, Any]], int]:
+        """The first entries of the queue, and how many there are."""
+
+    def entry(self, entry_id: str) -> dict[str, Any] | None: ...
+
+    def act(self, what: str, entry_id: str) -> bool:
+        """`what`: "retry", "hold", "release" or "delete". Whether the entry was there."""
+
+    def trace(self, *, message_id: str = "", address: str = "", limit: int = 20) -> list[dict[str, Any]]:
+        """Newest first; without arguments the last ones."""
+
+    def why(self, message: dict[str, Any]) -> list[str]:
+        """The verdict, in words."""
+
+    def send_trial(self, config: Config, recipient: str) -> list[str]:
+        """What our own port 25 answered to a small message, line by line."""
+
+
+class Machine(Protocol):
+    """The board. None: there is no such thing to be seen."""
+
+    def memory_mib(self) -> tuple[int, int] | None:
+        """Used, and all."""
+
+    def temperature_c(self) -> float | None: ...
+
+    def folders(self) -> list[Path]:
+        """Where a stick is mounted."""
+
+
+@dataclass(slots=True)
+class Desk:
+    """Everything that a page gets."""
+
+    dialogue: Dialogue
+    sysd: Sysd
+    mail: Mail
+    machine: Machine
+    confirm_within_s: float = 120.0
+
+    def config(self) -> Config:
+        """What is in force. Raises ConfigError: nothing, or nothing that this release understands."""
+        return parse(self.sysd.text().text, "the configuration in force")

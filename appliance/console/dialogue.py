@@ -1,0 +1,143 @@
+"""Questions with a default, an explanation and a way back; asked again until the answer is one.
+
+`?` explains in three lines, `<` goes back, Ctrl-C leaves the page; what is wrong with an answer is said, and the
+question stands there again. Knows no appliance; called by the pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from appliance.console.terminal import Terminal
+
+_T = TypeVar("_T")
+
+
+class Back(Exception):
+    """`<`: to the question before."""
+
+
+class Wrong(Exception):
+    """An answer that is none; `str()` says what is wrong and how to write it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question(Generic[_T]):
+    """`parse` makes the value of what was typed, or raises Wrong."""
+
+    prompt: str
+    help: tuple[str, str, str]
+    parse: Callable[[str], _T]
+    default: str = ""
+    """Stands for Enter alone, and goes through `parse` as well; empty: Enter is an empty answer."""
+
+
+class Choice(Protocol):
+    """A line of a menu."""
+
+    @property
+    def title(self) -> str: ...
+
+
+_C = TypeVar("_C", bound=Choice)
+
+YES_NO_HELP = ("y: yes, n: no, and Enter alone: what stands in capitals.", "<  goes back to the question before.", "")
+MENU_HELP = ("Type the number of a line and Enter.", "<  or Ctrl-C goes back, here and everywhere.", "")
+SECRET_HELP = (
+    "What you type is not shown, and is asked for twice.",
+    "At least 10 characters, and not easily guessed: several words are best.",
+    "There is none by default, and nobody can look it up later.",
+)
+
+
+class Dialogue:
+    """See the module."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self.terminal = terminal
+        self.say = terminal.say
+        self.page = terminal.page
+
+    def title(self, text: str) -> None:
+        self.say()
+        self.say(text)
+        self.say("-" * min(len(text), 79))
+
+    def ask(self, question: Question[_T]) -> _T:
+        """The value of the first good answer. Raises Back."""
+        default = f" [{question.default}]" if question.default else ""
+        while True:
+            raw_answer = self.terminal.read_line(f"{question.prompt}{default}: ").strip()
+            if raw_answer == "?":
+                self._explain(question.help)
+                continue
+            if raw_answer == "<":
+                raise Back
+            try:
+                return question.parse(raw_answer or question.default)
+            except Wrong as error:
+                self.say(f"  {error}")
+
+    def yes(self, prompt: str, *, default: bool = False, explain: tuple[str, str, str] = YES_NO_HELP) -> bool:
+        def parse(raw_answer: str) -> bool:
+            if raw_answer.lower() in ("y", "yes"):
+                return True
+            if raw_answer.lower() in ("n", "no"):
+                return False
+            raise Wrong("type y or n")
+
+        shown = f"{prompt} [{'Y/n' if default else 'y/N'}]"
+        return self.ask(Question(shown, explain, lambda raw: parse(raw or ("y" if default else "n"))))
+
+    def choose(
+        self,
+        choices: Sequence[_C],
+        prompt: str = "Number",
+        default: int = 0,
+        explain: tuple[str, str, str] = MENU_HELP,
+    ) -> _C:
+        """One of `choices`, shown with numbers from 1; `default` is such a number, 0 for none. Raises Back."""
+        for number, choice in enumerate(choices, 1):
+            self.say(f"{number:3}  {choice.title}")
+        return self.ask(Question(prompt, explain, lambda raw: _numbered(choices, raw), str(default) if default else ""))
+
+    def secret(self, prompt: str, explain: tuple[str, str, str] = SECRET_HELP) -> str:
+        """Typed twice and not shown. Raises Back."""
+        while True:
+            first = self.terminal.read_line(f"{prompt}: ", echo=False)
+            if first == "<":
+                raise Back
+            if first == "?":
+                self._explain(explain)
+            elif not first:
+                self.say("  it is empty; type it, or < to go back")
+            elif self.terminal.read_line("The same again: ", echo=False) == first:
+                return first
+            else:
+                self.say("  the two are not the same; begin again")
+
+    def _explain(self, lines: Sequence[str]) -> None:
+        for line in filter(None, lines):
+            self.say(f"  {line}")
+
+
+def _numbered(choices: Sequence[_C], raw_answer: str) -> _C:
+    if raw_answer.isascii() and raw_answer.isdigit() and 0 < int(raw_answer[:6]) <= len(choices):
+        return choices[int(raw_answer[:6]) - 1]
+    raise Wrong(f"type a number from 1 to {len(choices)}" if len(choices) > 1 else "type 1")
+
+
+def walk(steps: Sequence[Callable[[], bool]]) -> None:
+    """Takes `steps` in order, and back by `<`; a step returns whether it asked anything. Back from the first: Back."""
+    at, asked = 0, list[int]()
+    while at < len(steps):
+        try:
+            if steps[at]():
+                asked.append(at)
+            at += 1
+        except Back:
+            if not asked:
+                raise
+            at = asked.pop()

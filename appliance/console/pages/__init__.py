@@ -1,0 +1,1 @@
+"""What stands behind the numbers of the main menu: a module a page, each a function of the desk."""

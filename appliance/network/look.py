@@ -1,0 +1,147 @@
+"""Looks at the network for a person: the ports with link and speed, and whether something answers.
+
+A `control.ports.Probes`; `sysd` gives it to its requests. Changes nothing. A probe's result is a list of steps, each
+with `what`, `ok` and `text`; `ok` of the whole tells the end of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import smtplib
+import socket
+import ssl
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from pyroute2 import IPRoute
+
+from appliance.config.host_port import HostPort, host_port
+from appliance.network.read import read
+from appliance.network.values import Kind
+
+_SYS_NET = Path("/sys/class/net")
+_SMTP_TIMEOUT_S = 8.0
+_DNS_TIMEOUT_S = 10.0
+_PING = ("ping", "-n", "-q", "-c", "3", "-i", "0.3", "-W", "2", "-w", "6", "--")
+_LONGEST_BANNER = 200
+
+Step = dict[str, Any]
+
+
+class Look:
+    """See the module."""
+
+    async def ports(self) -> list[dict[str, Any]]:
+        return await asyncio.to_thread(_ports)
+
+    async def probe(self, kind: str, target: str) -> dict[str, Any]:
+        """Raises OSError: `target` is no host, or it could not be tried at all."""
+        try:
+            where = host_port(f"[{target}]" if target.count(":") > 1 and "[" not in target else target, 25)
+        except ValueError as error:
+            raise OSError(f"{target} is neither name nor address: {error}") from error
+        if kind == "ping":
+            steps = [await _ping(where.host)]
+        else:
+            steps = [await _resolved(where)]
+            if kind == "smtp" and steps[0]["ok"]:
+                steps += await asyncio.to_thread(_smtp_steps, where)
+        # A mail server without STARTTLS takes mail all the same.
+        return {"ok": all(step["ok"] for step in steps if step["what"] != "STARTTLS"), "steps": steps}
+
+
+def _step(what: str, ok: bool, text: str) -> Step:
+    return {"what": what, "ok": ok, "text": text}
+
+
+def _ports() -> list[dict[str, Any]]:
+    with IPRoute() as ip:
+        state = read(ip)
+    return [
+        {
+            "name": link.name,
+            "mac": link.permanent_mac or link.mac,
+            "link": link.carrier,
+            "speed_mbit": _speed_mbit(link.name) if link.carrier else 0,
+            "addresses": sorted(address.ip for address in state.addresses if address.link == link.name),
+        }
+        for link in sorted(state.links.values(), key=lambda link: link.name)
+        if link.kind is Kind.PHYSICAL
+    ]
+
+
+def _speed_mbit(name: str) -> int:
+    """0 where nobody knows."""
+    try:
+        return max(0, int((_SYS_NET / name / "speed").read_text()))
+    except (OSError, ValueError):
+        return 0
+
+
+async def _ping(host: str) -> Step:
+    process = await asyncio.create_subprocess_exec(
+        *_PING, host, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    try:
+        said, _ = await process.communicate()
+    except asyncio.CancelledError:
+        process.kill()
+        raise
+    lines = [line.strip() for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
+    return _step("ping", process.returncode == 0, "; ".join(lines[-2:]) or "no answer")
+
+
+async def _resolved(where: HostPort) -> Step:
+    if where.ip is not None:
+        return _step("address", True, where.host)
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(_DNS_TIMEOUT_S):
+            found = await loop.getaddrinfo(where.host, where.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        return _step("name", False, f"{where.host} is not found: {getattr(error, 'strerror', '') or 'no answer'}")
+    return _step("name", True, f"{where.host} is {', '.join(dict.fromkeys(str(entry[4][0]) for entry in found))}")
+
+
+def _smtp_steps(where: HostPort) -> list[Step]:
+    """Connection, banner, EHLO, STARTTLS; nothing is sent. Blocks for a few times `_SMTP_TIMEOUT_S` at most."""
+    steps: list[Step] = []
+    smtp = smtplib.SMTP(timeout=_SMTP_TIMEOUT_S)
+    try:
+        code, banner = smtp.connect(where.host, where.port)
+        steps.append(_step(f"port {where.port}", True, "open"))
+        steps.append(_step("banner", code == 220, f"{code} {_line(banner)}"))
+        if code != 220:
+            return steps
+        code, said = smtp.ehlo()
+        steps.append(_step("EHLO", code == 250, f"{code} {_line(said)}"))
+        if code == 250:
+            steps.append(_starttls(smtp))
+    except TimeoutError:
+        steps.append(_step("answer" if steps else f"port {where.port}", False, f"none within {_SMTP_TIMEOUT_S:g} s"))
+    except (OSError, smtplib.SMTPException) as error:
+        text = (error.strerror if isinstance(error, OSError) else "") or str(error)
+        steps.append(_step("answer" if steps else f"port {where.port}", False, text))
+    finally:
+        smtp.close()
+    return steps
+
+
+def _starttls(smtp: smtplib.SMTP) -> Step:
+    if not smtp.has_extn("starttls"):
+        return _step("STARTTLS", False, "not offered; mail goes there in clear")
+    # Without verification, as for mail with `tls = "may"`: whether TLS works at all is what is asked here.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        smtp.starttls(context=context)
+    except (OSError, smtplib.SMTPException) as error:
+        return _step("STARTTLS", False, f"offered, and fails: {error}")
+    version = smtp.sock.version() if isinstance(smtp.sock, ssl.SSLSocket) else ""
+    return _step("STARTTLS", True, f"{version}")
+
+
+def _line(raw_text: bytes) -> str:
+    lines = raw_text.decode("utf-8", "replace").splitlines()
+    return lines[0][:_LONGEST_BANNER] if lines else ""
