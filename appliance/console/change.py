@@ -53,7 +53,7 @@ def keep(desk: Desk) -> bool:
     """Asks until the timer ends; whether what is unconfirmed stays."""
     dialogue, terminal = desk.dialogue, desk.dialogue.terminal
     terminal.forget_typed()
-    left_s = _Countdown(desk)
+    left_s, committed = _Countdown(desk), desk.sysd.status().revision
     while left_s():
         try:
             answer = terminal.read_line("keep? [y/N] ", left_s=left_s).strip().lower()
@@ -70,13 +70,18 @@ def keep(desk: Desk) -> bool:
             return False
         dialogue.say("  type y to keep it, n for the configuration before it")
     dialogue.say("The time is over: not kept. The configuration before it returns.")
+    _see_it_return(desk, committed)
+    return False
+
+
+def _see_it_return(desk: Desk, committed: int) -> None:
     for _ in range(_LAST_LOOKS):
         status = desk.sysd.status()
-        if not status.unconfirmed:
-            dialogue.say(f"Revision {status.revision} is in force again.")
-            break
-        terminal.pressed(1.0)
-    return False
+        if status.revision != committed and not status.unconfirmed:
+            desk.dialogue.say(f"Revision {status.revision or 'none'} is in force again.")
+            return
+        desk.dialogue.terminal.pressed(1.0)
+    desk.dialogue.say(f"It takes long; the status tells more. {desk.sysd.status().trouble}")
 
 
 class _Countdown:

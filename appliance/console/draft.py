@@ -84,9 +84,7 @@ def port_of(config: Config) -> Port:
 
 
 def with_port(text: str, port: Port) -> str:
-    """Raises StoreError where the text cannot be changed by key; all of these do."""
-    for key in ("network.interface", "network.vlan"):
-        text = _without(text, key)
+    """For a simple network. Raises StoreError where the text cannot be changed by key; all of these do."""
     name = f"vlan{port.vlan}" if port.vlan else port.name
     interface: dict[str, Any] = {"name": name}
     if port.dhcp:
@@ -96,8 +94,8 @@ def with_port(text: str, port: Port) -> str:
         interface["gateways"] = [gateway for gateway in (port.gateway4, port.gateway6) if gateway]
     text = set_value(text, ("network", "interface", 0), interface)
     if port.vlan:
-        text = set_value(text, ("network", "vlan", 0), {"name": name, "on": port.name, "id": port.vlan})
-    return text
+        return set_value(text, ("network", "vlan", 0), {"name": name, "on": port.name, "id": port.vlan})
+    return _without(text, "network.vlan")
 
 
 def with_dns(text: str, servers: list[str], *, dhcp: bool) -> str:
@@ -150,7 +148,7 @@ def without_domain(text: str, name: str) -> str:
 def first(text: str, answers: Answers) -> str:
     """The whole first configuration, on what was delivered."""
     text = with_hostname(text or EMPTY, answers.hostname)
-    for key in ("domain", "next_hop"):
+    for key in ("domain", "next_hop", "network"):
         text = _without(text, key)
     if answers.port.name:
         text = with_port(text, answers.port)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import smtplib
 import time
 from collections.abc import Callable
@@ -69,8 +70,14 @@ class RunningGateway:
                     "This message came through your new Mailweir.\r\n"
                 )
                 smtp.ehlo_or_helo_if_needed()
-                for code, reply in (smtp.mail(sender), smtp.rcpt(recipient), smtp.data(text.encode())):
+                code, reply = smtp.mail(sender)
+                if code < 300:
                     said.append(f"{code} {_text(reply)}")
+                    code, reply = smtp.rcpt(recipient)
+                if code < 300:
+                    said.append(f"{code} {_text(reply)}")
+                    code, reply = smtp.data(text.encode())
+                said.append(f"{code} {_text(reply)}")
         except smtplib.SMTPResponseException as error:
             said.append(f"{error.smtp_code} {_text(error.smtp_error)}")
         except smtplib.SMTPException as error:
@@ -78,8 +85,11 @@ class RunningGateway:
         return said
 
     def _search(self, **by: Any) -> list[dict[str, Any]]:
+        path = tracking_file(self._config().state)
+        if not os.path.exists(path):
+            return []  # nothing recorded yet, or tracking is off
         try:
-            return search(tracking_file(self._config().state), **by)
+            return search(path, **by)
         except TrackingUnreadable as error:
             raise ControlError(str(error)) from error
 

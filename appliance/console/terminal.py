@@ -18,6 +18,8 @@ COLUMNS = 80
 PAGE_LINES = 22
 LONGEST_LINE = 255
 _TICK_S = 1.0
+_MARGIN = re.compile(r" *(?:[0-9]{1,4}  )?")
+_WIDEST_MARGIN = 40
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 
 
@@ -150,9 +152,10 @@ def printable(text: str) -> str:
 
 
 def wrapped(line: str) -> list[str]:
-    """One line as lines of at most 79 columns, all with its indent."""
+    """One line as lines of at most 79 columns, all with its indent; a number before it stands alone."""
     line = printable(line.expandtabs(4)).rstrip()
-    indent = line[: len(line) - len(line.lstrip())][:40]
+    margin = _MARGIN.match(line)
+    indent = " " * min(len(margin[0]) if margin else 0, _WIDEST_MARGIN)
     return textwrap.wrap(
         line, COLUMNS - 1, subsequent_indent=indent, drop_whitespace=True, replace_whitespace=False
     ) or [""]

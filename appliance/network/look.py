@@ -117,29 +117,31 @@ def _smtp_steps(where: HostPort) -> list[Step]:
         code, said = smtp.ehlo()
         steps.append(_step("EHLO", code == 250, f"{code} {_line(said)}"))
         if code == 250:
-            steps.append(_starttls(smtp))
+            steps.append(_starttls(smtp, where.host))
     except TimeoutError:
         steps.append(_step("answer" if steps else f"port {where.port}", False, f"none within {_SMTP_TIMEOUT_S:g} s"))
-    except (OSError, smtplib.SMTPException) as error:
-        text = (error.strerror if isinstance(error, OSError) else "") or str(error)
+    except OSError as error:  # smtplib's are, too
+        text = error.strerror or str(error)
         steps.append(_step("answer" if steps else f"port {where.port}", False, text))
     finally:
         smtp.close()
     return steps
 
 
-def _starttls(smtp: smtplib.SMTP) -> Step:
+def _starttls(smtp: smtplib.SMTP, host: str) -> Step:
     if not smtp.has_extn("starttls"):
         return _step("STARTTLS", False, "not offered; mail goes there in clear")
     # Without verification, as for mail with `tls = "may"`: whether TLS works at all is what is asked here.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    code, said = smtp.docmd("STARTTLS")
+    if code != 220 or smtp.sock is None:
+        return _step("STARTTLS", False, f"offered, and refused: {code} {_line(said)}")
     try:
-        smtp.starttls(context=context)
-    except (OSError, smtplib.SMTPException) as error:
+        with context.wrap_socket(smtp.sock, server_hostname=host) as secured:
+            return _step("STARTTLS", True, str(secured.version()))
+    except OSError as error:
         return _step("STARTTLS", False, f"offered, and fails: {error}")
-    version = smtp.sock.version() if isinstance(smtp.sock, ssl.SSLSocket) else ""
-    return _step("STARTTLS", True, f"{version}")
 
 
 def _line(raw_text: bytes) -> str:

@@ -1,0 +1,191 @@
+"""The console's menu on a scripted terminal, over a `sysd` as it is wired and a gateway that only takes notes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from appliance.config.schema import Config
+from appliance.console.desk import Desk
+from appliance.console.dialogue import Dialogue
+from appliance.console.menu import Menu
+from appliance.console.terminal import HungUp, Terminal
+from tests.support.commit_bench import GOOD
+from tests.support.sysd_bench import NotingMachine, SysdBench
+
+Typed = str | bytes | Callable[[], bool]
+
+
+class ScriptedLine:
+    """Types the next piece whenever the menu waits; hangs up after the last one.
+
+    A text is typed with Enter behind it, octets as they are; a function is called again and again, with nothing typed,
+    until it says True. An empty read is a second gone by.
+    """
+
+    def __init__(self, *script: Typed) -> None:
+        self._script = list(script)
+        self.written = bytearray()
+        self.now_s = 0.0
+
+    @property
+    def text(self) -> str:
+        return self.written.decode("ascii").replace("\r\n", "\n")
+
+    def read(self, timeout_s: float) -> bytes:
+        if not timeout_s:
+            return b""
+        if not self._script:
+            raise HungUp("the script is over")
+        piece = self._script[0]
+        if callable(piece):
+            self.now_s += timeout_s
+            if piece():
+                self._script.pop(0)
+            return b""
+        self._script.pop(0)
+        return piece if isinstance(piece, bytes) else piece.encode() + b"\r"
+
+    def write(self, octets: bytes) -> None:
+        self.written += octets
+
+
+def dialogue(*script: Typed, idle_s: float = 900.0) -> tuple[Dialogue, ScriptedLine]:
+    line = ScriptedLine(*script)
+    return Dialogue(Terminal(line, idle_s=idle_s, monotonic=lambda: line.now_s)), line
+
+
+class NotingMail:
+    """A `desk.Mail`."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.entries: list[dict[str, Any]] = []
+        self.messages: list[dict[str, Any]] = []
+        self.error: Exception | None = None
+
+    def stats(self) -> list[dict[str, Any]]:
+        if self.error is not None:
+            raise self.error
+        worker = {"sessions_open": 1, "sessions_total": 2, "bytes_in": 300, "messages": [["ram", "accept", 4]]}
+        return [worker, worker]
+
+    def queue(self, limit: int) -> tuple[list[dict[str, Any]], int]:
+        return self.entries[:limit], len(self.entries)
+
+    def entry(self, entry_id: str) -> dict[str, Any] | None:
+        return next((entry for entry in self.entries if entry["id"] == entry_id), None)
+
+    def act(self, what: str, entry_id: str) -> bool:
+        self.notes.append(f"{what} {entry_id}")
+        return self.entry(entry_id) is not None
+
+    def trace(self, *, message_id: str = "", address: str = "", limit: int = 20) -> list[dict[str, Any]]:
+        self.notes.append(f"trace {message_id or address}".rstrip())
+        return [message for message in self.messages if not message_id or message["id"] == message_id][:limit]
+
+    def why(self, message: dict[str, Any]) -> list[str]:
+        return ["accept: decided by default"]
+
+    def send_trial(self, config: Config, recipient: str) -> list[str]:
+        self.notes.append(f"trial to {recipient}")
+        return ["250 2.0.0 Ok"]
+
+
+class PlainBoard:
+    """A `desk.Machine`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.temperature: float | None = 48.0
+        self._folder = folder
+
+    def memory_mib(self) -> tuple[int, int] | None:
+        return 120, 512
+
+    def temperature_c(self) -> float | None:
+        return self.temperature
+
+    def folders(self) -> list[Path]:
+        return [self._folder]
+
+
+class PortsAndProbes(NotingMachine):
+    """Two ports, and a mail server that may answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.links = {"eth0": True, "eth1": False}
+        self.server_works = True
+
+    async def ports(self) -> list[dict[str, Any]]:
+        return [
+            {"name": name, "mac": f"02:00:00:00:00:0{number}", "link": link, "speed_mbit": 1000 * link, "addresses": []}
+            for number, (name, link) in enumerate(self.links.items())
+        ]
+
+    async def probe(self, kind: str, target: str) -> dict[str, Any]:
+        self._note(f"{kind} {target}")
+        ok = self.server_works
+        return {"ok": ok, "steps": [{"what": "banner", "ok": ok, "text": "220 mail.example.test"}]}
+
+
+class ConsoleBench:
+    """Runs the menu; each run is a life of `sysd` on the same store."""
+
+    def __init__(self, folder: Path, *, configured: bool = True) -> None:
+        self.sysd = SysdBench(folder)
+        self.machine = self.sysd.options.probes = self.sysd.options.power = PortsAndProbes()
+        self.stick = folder / "stick"
+        self.stick.mkdir()
+        self.mail, self.board = NotingMail(), PlainBoard(self.stick)
+        self.loop: asyncio.AbstractEventLoop
+        if configured:
+            self.put(GOOD.replace("gw.", "mx."))
+
+    def put(self, text: str) -> None:
+        """In force, by a person."""
+
+        async def scenario(bench: SysdBench) -> None:
+            proposed = await bench.ask(bench.client.propose, text)
+            await bench.ask(bench.client.commit, proposed.revision)
+            await bench.ask(bench.client.confirm)
+
+        self.sysd.run(scenario)
+
+    def type(self, *script: Typed, may_leave: bool = False) -> str:
+        """What the menu wrote until the script was over."""
+        asked, line = dialogue(*script)
+        self.line = line
+
+        async def scenario(bench: SysdBench) -> None:
+            self.loop = asyncio.get_running_loop()
+            desk = Desk(asked, bench.client, self.mail, self.board)
+
+            def work() -> None:
+                with suppress(HungUp):
+                    Menu(desk, may_leave=may_leave).run()
+
+            await bench.ask(work)
+
+        self.sysd.run(scenario)
+        return line.text
+
+    def pass_s(self, seconds: float) -> Callable[[], bool]:
+        """A piece of a script: the clock of `sysd` goes on."""
+
+        def passed() -> bool:
+            self.loop.call_soon_threadsafe(self.sysd.timer.pass_s, seconds)
+            return True
+
+        return passed
+
+    def said(self, text: str) -> Callable[[], bool]:
+        """A piece of a script: nothing is typed until this was written."""
+        return lambda: text in self.line.text
+
+    def in_force(self) -> str:
+        """The text in force."""
+        return (self.sysd.options.store / "current" / "mailweir.toml").read_text()

@@ -1,0 +1,125 @@
+"""`mailweir console` on a terminal, over a `sysd` and a gateway that run: what a person at the serial line sees."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pexpect
+
+from tests.support.conditions import until
+from tests.support.gateway import Gateway, toml
+from tests.support.package import ROOT
+from tests.support.sink import Sink
+from tests.support.sysd_of_console import SysdOfConsole
+
+PASSWORD = "violet anchor drumming kettle"
+
+
+class GatewayOfSysd(Gateway):
+    """Runs with the file that `sysd` has in force."""
+
+    def write_config(self) -> None:
+        return
+
+
+@contextmanager
+def box(folder: Path, speed: float = 1.0) -> Iterator[tuple[SysdOfConsole, pexpect.spawn]]:
+    """`sysd` with what was delivered, its gateway, and the menu on a terminal of 80x24."""
+    gateway = GatewayOfSysd()
+    sysd = SysdOfConsole(folder, toml(gateway.config), speed)
+    gateway.config_file = sysd.link
+    sysd.start()
+    command = ["-m", "appliance.cli.main", "console", "--socket", str(sysd.socket)]
+    with gateway:
+        menu = pexpect.spawn(sys.executable, command, cwd=str(ROOT), dimensions=(24, 80), timeout=30, encoding="ascii")
+        menu.delaybeforesend = None
+        menu.logfile_read = (folder / "transcript").open("w")
+        try:
+            yield sysd, menu
+        finally:
+            menu.close(force=True)
+            sysd.kill()
+
+
+def answer(menu: pexpect.spawn, *pairs: tuple[str, str]) -> None:
+    """Waits for each question, as it stands there, and types the answer."""
+    for question, typed in pairs:
+        menu.expect_exact(question)
+        menu.send(f"{typed}\r")
+
+
+def walk_to_the_commit(menu: pexpect.spawn, server: str) -> None:
+    answer(
+        menu,
+        ("Mode [1]: ", "?"),
+        ("Mode [1]: ", ""),
+        ("Port for the mail, or p [1]: ", "1"),
+        ("VLAN [none]: ", ""),
+        ("Number [1]: ", ""),
+        ("DNS servers [none]: ", "192.0.2.53"),
+        ("Time servers [none]: ", "<"),
+        ("DNS servers [192.0.2.53]: ", "none"),
+        ("Time servers [none]: ", ""),
+        ("Name of this box: ", "mx"),
+        ("Name of this box: ", "mx.example.test"),
+        ("Administrator's password: ", PASSWORD),
+        ("The same again: ", PASSWORD),
+        ("Protected domain: ", "example.test"),
+        ("Mail server of example.test: ", server),
+    )
+    menu.expect_exact("ok  banner: 220")
+    menu.expect_exact("NO  STARTTLS: not offered")
+    menu.expect_exact("It works.")
+    answer(menu, ("Put this in force [Y/n]: ", "y"))
+
+
+def verdict_is_shown(menu: pexpect.spawn) -> bool:
+    answer(menu, ("Number: ", "1"))
+    return bool(menu.expect_exact(["Queue: 0 messages\r\n\r\nMailweir", "Last verdicts:"]))
+
+
+def test_the_first_boot_ends_with_a_gateway_that_passes_mail_on(tmp_path: Path) -> None:
+    with Sink() as sink, box(tmp_path) as (sysd, menu):
+        walk_to_the_commit(menu, f"127.0.0.1:{sink.port}")
+        answer(menu, ("s left; keep? [y/N] ", "y"))
+        menu.expect_exact("Kept: revision 2.")
+        answer(menu, ("Send a test message to postmaster@example.test [Y/n]: ", ""))
+        menu.expect_exact("250 2.0.0 Ok")
+        menu.expect_exact("Mailweir on mx.example.test")
+        (taken,) = sink.taken
+        assert b"Subject: Test message from mx.example.test" in taken.body
+        config = tomllib.loads(sysd.client.text().text)
+        assert config["hostname"] == "mx.example.test"
+        assert config["network"]["interface"] == [{"name": "eth0", "dhcp4": True, "dhcp6": True}]
+        assert config["next_hop"] == [{"name": "example.test", "servers": [{"url": f"smtp://127.0.0.1:{sink.port}"}]}]
+        assert sysd.client.verify_password(PASSWORD, "test")
+        answer(menu, ("Number: ", "1"))
+        menu.expect_exact("accept 1")
+        until(lambda: verdict_is_shown(menu), "the verdict in the status")  # it is on the disk in a moment
+        assert PASSWORD not in (tmp_path / "transcript").read_text()
+
+
+def test_what_is_not_kept_in_time_returns_to_what_was_delivered(tmp_path: Path) -> None:
+    with Sink() as sink, box(tmp_path, speed=60.0) as (sysd, menu):
+        walk_to_the_commit(menu, f"127.0.0.1:{sink.port}")
+        menu.expect_exact("The time is over: not kept.")
+        menu.expect_exact("Revision 1 is in force again.")
+        menu.expect_exact("Mode [1]: ")
+        assert tomllib.loads(sysd.client.text().text)["hostname"] == "gateway.example.test"
+
+
+def test_no_key_and_no_signal_of_the_keyboard_ends_the_menu_or_leaves_a_shell(tmp_path: Path) -> None:
+    with box(tmp_path) as (_, menu):
+        menu.expect_exact("Mode [1]: ")
+        for octets in ("\x03", "\x04", "\x1a", "\x1c", "\x1b[A\x1b", "\x00\x11\x13\r"):
+            menu.send(octets)
+        for signum in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP):
+            menu.kill(signum)
+        menu.send("\x03")
+        answer(menu, ("Mode [1]: ", ""), ("Port for the mail, or p [1]: ", "<"), ("Mode [1]: ", ""))
+        assert menu.isalive()

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from tests.support.console import ConsoleBench
+
+PASSWORD = "violet anchor drumming kettle"
+MODE, PORT, PLAIN, DHCP = "", "1", "none", "1"
+NETWORK = (PORT, PLAIN, DHCP, "192.0.2.53", "ntp.example.com", "mx.example.com")
+MAIL = ("example.com", "mail.example.com")
+
+
+def test_the_first_boot_ends_with_a_configuration_that_is_kept_and_a_message_that_went_through(tmp_path: Path) -> None:
+    bench = ConsoleBench(tmp_path, configured=False)
+    text = bench.type(MODE, *NETWORK, PASSWORD, PASSWORD, *MAIL, "y", "y", "y", "1")
+    config = tomllib.loads(bench.in_force())
+    assert config["hostname"] == "mx.example.com"
+    assert config["network"] == {
+        "dns": ["192.0.2.53"],
+        "ntp": ["ntp.example.com"],
+        "interface": [{"name": "eth0", "dhcp4": True, "dhcp6": True}],
+    }
+    assert [domain["name"] for domain in config["domain"]] == ["example.com"]
+    assert bench.mail.notes[0] == "trial to postmaster@example.com" and "  250 2.0.0 Ok" in text
+    assert "Mailweir on mx.example.com" in text
+    assert PASSWORD not in text
+    # Once when it was typed, and once in the network that it will have.
+    assert bench.machine.notes.count("smtp mail.example.com:25") == 2
+
+
+def test_a_fixed_address_on_a_vlan_is_asked_for_piece_by_piece(tmp_path: Path) -> None:
+    bench = ConsoleBench(tmp_path, configured=False)
+    fixed = (
+        "eth1",
+        "12",
+        "2",
+        "192.0.2.5",
+        "192.0.2.5/24",
+        "192.0.3.1",
+        "192.0.2.1",
+        "none",
+        "none",
+        "none",
+        "mx.example.com",
+    )
+    text = bench.type(MODE, *fixed, PASSWORD, PASSWORD, *MAIL, "y", "y", "n")
+    assert "prefix length is missing" in text and "not in 192.0.2.0/24" in text
+    network = tomllib.loads(bench.in_force())["network"]
+    assert network["interface"] == [{"name": "vlan12", "addresses": ["192.0.2.5/24"], "gateways": ["192.0.2.1"]}]
+    assert network["vlan"] == [{"name": "vlan12", "on": "eth1", "id": 12}]
+
+
+def test_the_summary_can_be_refused_and_answers_are_the_defaults_then(tmp_path: Path) -> None:
+    bench = ConsoleBench(tmp_path, configured=False)
+    again = ("mail2.example.com", "y")
+    text = bench.type(MODE, *NETWORK, PASSWORD, PASSWORD, *MAIL, "n", *again, "y", "n")
+    assert "Mail server of example.com [smtp://mail.example.com:25]: " in text
+    assert "mail2.example.com" in bench.in_force()
+
+
+def test_back_goes_to_the_question_before_over_all_that_was_not_asked(tmp_path: Path) -> None:
+    bench = ConsoleBench(tmp_path, configured=False)
+    text = bench.type(MODE, PORT, PLAIN, DHCP, "<", "<", "<", "2", "7", "1")
+    assert text.endswith("DNS servers [none]: ")
+    assert text.count("Port for the mail, or p [1]: ") == 2
+
+
+def test_a_weak_password_is_refused_with_a_reason_and_asked_for_again(tmp_path: Path) -> None:
+    bench = ConsoleBench(tmp_path, configured=False)
+    text = bench.type(MODE, *NETWORK, "password", "password", PASSWORD, "something else", PASSWORD, PASSWORD)
+    assert "too weak: shorter than 10 characters" in text
+    assert "the two are not the same" in text
+    assert "The password is set." in text and text.endswith("Protected domain: ")
+
+
+def test_a_mail_server_that_does_not_answer_is_told_at_once_and_may_be_used_all_the_same(tmp_path: Path) -> None:
+    bench = ConsoleBench(tmp_path, configured=False)
+    bench.machine.server_works = False
+    text = bench.type(MODE, *NETWORK, PASSWORD, PASSWORD, *MAIL, "", "mail3.example.com", "y")
+    assert text.count("It does not work.") == 2
+    assert "Mail server    smtp://mail3.example.com:25" in text or "mail3.example.com:25" in text
+
+
+def test_a_port_is_found_by_plugging(tmp_path: Path) -> None:
+    bench = ConsoleBench(tmp_path, configured=False)
+
+    def plug() -> bool:
+        bench.machine.links["eth1"] = True
+        return True
+
+    text = bench.type(MODE, "p", plug, lambda: "link is up" in bench.line.text)
+    assert "It is eth1: its link is up now." in text
+    assert text.endswith("VLAN [none]: ")
+
+
+def test_looking_for_a_port_can_be_given_up(tmp_path: Path) -> None:
+    text = ConsoleBench(tmp_path, configured=False).type(MODE, "p", "")
+    assert text.endswith("Port for the mail, or p [1]: ")
+
+
+def test_without_a_kept_configuration_the_first_boot_comes_again_with_its_answers(tmp_path: Path) -> None:
+    bench = ConsoleBench(tmp_path, configured=False)
+    begun = (MODE, *NETWORK, PASSWORD, PASSWORD, *MAIL, "y")
+    text = bench.type(*begun, bench.said("s left"), bench.pass_s(121), bench.said("in force again"), MODE, "", "", "")
+    assert "The time is over: not kept." in text
+    assert "Revision 1 is in force again." in text
+    assert text.endswith("DNS servers [192.0.2.53]: ")
+    assert "gw.example.test" in bench.in_force()
+
+
+def test_ctrl_c_begins_the_first_boot_anew_and_leaves_no_way_out(tmp_path: Path) -> None:
+    text = ConsoleBench(tmp_path, configured=False).type(MODE, b"\x03", b"\x03\x04\x1c\x1a")
+    assert text.count("Mailweir: first configuration") == 3
+    assert "Leave" not in text

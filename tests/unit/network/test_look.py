@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from appliance.network.look import Look
+from tests.support.certificates import server_context
+from tests.support.conditions import free_port
+from tests.support.sink import Sink, hang_up, say
+
+
+def probe(kind: str, target: str) -> dict[str, Any]:
+    return asyncio.run(Look().probe(kind, target))
+
+
+def steps(found: dict[str, Any]) -> dict[str, bool]:
+    return {step["what"]: step["ok"] for step in found["steps"]}
+
+
+def test_a_mail_server_with_tls_works_in_every_step() -> None:
+    with Sink(tls=server_context("mail.example.test")) as sink:
+        found = probe("smtp", f"127.0.0.1:{sink.port}")
+    assert found["ok"]
+    assert steps(found) == {"address": True, f"port {sink.port}": True, "banner": True, "EHLO": True, "STARTTLS": True}
+    assert found["steps"][-1]["text"].startswith("TLSv1")
+
+
+def test_a_mail_server_without_tls_works_and_is_told() -> None:
+    with Sink() as sink:
+        found = probe("smtp", f"127.0.0.1:{sink.port}")
+    assert found["ok"] and steps(found)["STARTTLS"] is False
+
+
+def test_nobody_at_the_port_is_told() -> None:
+    port = free_port()
+    found = probe("smtp", f"127.0.0.1:{port}")
+    assert not found["ok"] and steps(found)[f"port {port}"] is False
+    assert "refused" in found["steps"][-1]["text"]
+
+
+def test_a_server_that_takes_no_mail_is_told_with_its_words() -> None:
+    with Sink() as sink:
+        sink.script["CONNECT"] = say("554 5.3.2 not today")
+        found = probe("smtp", f"127.0.0.1:{sink.port}")
+    assert not found["ok"] and found["steps"][-1]["text"] == "554 5.3.2 not today"
+
+
+def test_a_server_that_hangs_up_is_told() -> None:
+    with Sink() as sink:
+        sink.script["EHLO"] = hang_up
+        assert not probe("smtp", f"127.0.0.1:{sink.port}")["ok"]
+
+
+def test_a_name_is_looked_up_and_one_that_is_none_is_told() -> None:
+    assert probe("dns", "localhost")["ok"]
+    found = probe("dns", "nowhere.invalid")
+    assert not found["ok"] and "nowhere.invalid is not found" in found["steps"][0]["text"]
+
+
+@pytest.mark.parametrize("target", ["-f", "a b", "", "mail.example.test:x"])
+def test_what_is_no_host_is_never_tried(target: str) -> None:
+    with pytest.raises(OSError, match="neither name nor address"):
+        probe("ping", target)
