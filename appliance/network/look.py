@@ -14,10 +14,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from pyroute2 import IPRoute
-
 from appliance.config.host_port import HostPort, host_port
-from appliance.network.read import read
 from appliance.network.values import Kind
 
 _SYS_NET = Path("/sys/class/net")
@@ -56,6 +53,10 @@ def _step(what: str, ok: bool, text: str) -> Step:
 
 
 def _ports() -> list[dict[str, Any]]:
+    from pyroute2 import IPRoute  # takes memory, and is wanted when somebody looks
+
+    from appliance.network.read import read
+
     with IPRoute() as ip:
         state = read(ip)
     return [
@@ -80,9 +81,12 @@ def _speed_mbit(name: str) -> int:
 
 
 async def _ping(host: str) -> Step:
-    process = await asyncio.create_subprocess_exec(
-        *_PING, host, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *_PING, host, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+    except FileNotFoundError as error:
+        raise OSError("there is no ping on this machine") from error
     try:
         said, _ = await process.communicate()
     except asyncio.CancelledError:

@@ -31,7 +31,8 @@ def test_a_gateway_that_runs_tells_of_flow_queue_and_messages() -> None:
         (worker,) = mail.stats()
         assert worker["sessions_total"] == 2
         assert mail.queue(10) == ([], 0)
-        (found,) = until(lambda: mail.trace(address="anna@example.test"), "the row of the message")
+        until(lambda: gateway.cli("trace", "--to", "anna@example.test", status=None), "the row of the message")
+        (found,) = mail.trace(address="anna@example.test")
         assert mail.why(found) == ["accept"] and mail.trace(message_id=found["id"]) == [found]
         assert mail.entry("06H03548JDQ5F2G9") is None and not mail.act("retry", "06H03548JDQ5F2G9")
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,6 +58,23 @@ def test_a_name_is_looked_up_and_one_that_is_none_is_told() -> None:
     assert probe("dns", "localhost")["ok"]
     found = probe("dns", "nowhere.invalid")
     assert not found["ok"] and "nowhere.invalid is not found" in found["steps"][0]["text"]
+
+
+@pytest.mark.parametrize(("status", "ok"), [(0, True), (1, False)])
+def test_a_ping_tells_what_ping_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, ok: bool) -> None:
+    ping = tmp_path / "ping"
+    ping.write_text(f'#!/bin/sh\necho "$@"\necho 3 packets\nexit {status}\n')
+    ping.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    found = probe("ping", "192.0.2.1")
+    assert found["ok"] is ok
+    assert found["steps"][0]["text"].endswith("-- 192.0.2.1; 3 packets")
+
+
+def test_a_machine_without_ping_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(OSError, match="there is no ping"):
+        probe("ping", "192.0.2.1")
 
 
 @pytest.mark.parametrize("target", ["-f", "a b", "", "mail.example.test:x"])
