@@ -63,7 +63,7 @@ def test_a_name_is_looked_up_and_one_that_is_none_is_told() -> None:
 @pytest.mark.parametrize(("status", "ok"), [(0, True), (1, False)])
 def test_a_ping_tells_what_ping_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, ok: bool) -> None:
     ping = tmp_path / "ping"
-    ping.write_text(f'#!/bin/sh\necho "$@"\necho 3 packets\nexit {status}\n')
+    ping.write_text(f'#!/bin/sh\nprintf "%s\\n" "$*"\necho 3 packets\nexit {status}\n')
     ping.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     found = probe("ping", "192.0.2.1")
