@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 FREE_CACHED_S = 1.0
 FIRST_BYTES = 4 << 20
 """Of the first segment, where the configured size is larger."""
+SPARE_SHARE = 16
+"""One part of the quota in so many, at least a segment, stays on the disk for the next burst of mail."""
 MARGIN_BYTES = 64 << 10
 """Room beside a body for its meta."""
 
@@ -56,6 +58,7 @@ class SegmentPool:
         self._next_bytes = self.first_bytes
         # At least one to write, one to move live entries into, one for removals when drafts may no more.
         self._max_bytes = max(3 * self.segment_bytes, int(config.quota))
+        self._most_spare_bytes = max(self.segment_bytes, int(config.quota) // SPARE_SHARE)
         self._keep_free_bytes = int(config.keep_free)
         self._disk = disk
         self._clock = clock
@@ -97,7 +100,7 @@ class SegmentPool:
                 opened = Segment(path, fd, size, preallocated=True)
                 opened.position = opened.synced_end = size
                 self.segments[generation] = opened
-            elif self._spare_bytes + size <= self.segment_bytes:
+            elif self._spare_bytes + size <= self._most_spare_bytes:
                 self._spares.append(Spare(path, fd, size))
             else:
                 self._disk.unlink(path)
@@ -211,13 +214,10 @@ class SegmentPool:
         self.ready = Segment(job.path, job.fd, job.size_bytes, preallocated=True)
 
     def retire(self, segment: Segment) -> None:
-        """Gives up a segment that nobody needs: kept for its next life, or removed. It counts until that is durable.
-
-        So many are kept as make up one of the configured size: what a burst of mail took is there for the next one.
-        """
+        """Gives up a segment that nobody needs: kept for its next life, or removed. It counts until that is durable."""
         segment.retiring = True
         spare_bytes = self._spare_bytes + self._retiring_spare_bytes + segment.capacity
-        spare = not segment.bad and spare_bytes <= self.segment_bytes
+        spare = not segment.bad and spare_bytes <= self._most_spare_bytes
         self._retiring_spare_bytes += spare * segment.capacity
         new_path = self.directory / names.spare_name(segment.generation) if spare else None
         self._post(Retire(self._disk, segment, new_path, self._retired))
