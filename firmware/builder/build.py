@@ -55,12 +55,12 @@ def build(board: Board, offline: bool, compiled: Path | None = None) -> Path:
         root, arguments = make_root(work / "root.tar", work, board)
     with step("initial RAM disk, boot loader, disk"):
         ram_disk = _initrd(debian, work, release, board)
-        boot = make_boot(work / f"kernel/boot/vmlinuz-{release}", ram_disk, arguments, work, board)
+        boot = make_boot(work / "vmlinuz", ram_disk, arguments, work, board)
         assemble(board, root, boot, work, image_path(board))
     figures = {
         "root_mib": round(root.stat().st_size / 2**20, 1),
         "initrd_mib": round(ram_disk.stat().st_size / 2**20, 1),
-        "kernel_mib": round((work / f"kernel/boot/vmlinuz-{release}").stat().st_size / 2**20, 1),
+        "kernel_mib": round((work / "vmlinuz").stat().st_size / 2**20, 1),
         "build_s": round(time.monotonic() - begun_s, 1),
     }
     figures["slot_mib"] = round(figures["root_mib"] + figures["initrd_mib"] + figures["kernel_mib"], 1)

@@ -11,12 +11,17 @@ from firmware.builder.run import run
 
 
 def unpack(package: Path, folder: Path, left_out: Sequence[str]) -> str:
-    """Puts `boot/` and `usr/lib/modules/` into `folder`, without the drivers in `left_out`; the kernel's release."""
+    """Puts `usr/lib/modules/` into `folder` without the drivers in `left_out`, and `vmlinuz` beside it.
+
+    Returns the kernel's release.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     run("dpkg-deb", "--extract", package, folder)
     shutil.rmtree(folder / "usr/share", ignore_errors=True)
     release = next((folder / "usr/lib/modules").iterdir()).name
+    (folder / "boot" / f"vmlinuz-{release}").replace(folder.with_name("vmlinuz"))
+    shutil.rmtree(folder / "boot")
     for name in left_out:
         shutil.rmtree(folder / "usr/lib/modules" / release / "kernel" / name, ignore_errors=True)
     run("depmod", "--basedir", folder, "--moduledir", "/usr/lib/modules", release) if _has_moduledir() else _depmod(

@@ -36,7 +36,7 @@ def make_root(tree: Path, folder: Path, board: Board) -> tuple[Path, str]:
     image = folder / "root.img"
     image.unlink(missing_ok=True)
     # Not sqfstar, whose older versions cannot read a compressor's options.
-    options = ["-tar", "-comp", "zstd", "-Xcompression-level", "18", "-b", "128K", "-processors", "2", "-no-progress"]
+    options = ["-tar", "-comp", "zstd", "-Xcompression-level", "9", "-b", "128K", "-processors", "2", "-no-progress"]
     run("sh", "-c", 'exec mksquashfs - "$@" <"$0"', tree, image, *options, "-noappend")
     octets = image.stat().st_size
     blocks = -(-octets // _BLOCK_BYTES)
