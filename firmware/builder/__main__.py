@@ -14,7 +14,7 @@ from firmware.builder.trial import trial
 
 def main() -> None:
     """Runs one of the commands; SystemExit says what went wrong."""
-    parser = argparse.ArgumentParser(prog="scripts/image", description="Builds, boots and tests the appliance's images.")
+    parser = argparse.ArgumentParser(prog="scripts/image", description="Builds, boots and tests images.")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (
         ("lock", "pin the Debian packages that apt finds today"),

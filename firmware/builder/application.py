@@ -1,7 +1,7 @@
 """The service for the target's Python: wheels of the lock unpacked here, the package beside them, byte-compiled.
 
-Nothing of the target runs but its interpreter, to byte-compile, and that one may be of the build machine's architecture:
-bytecode is the same on all. Called by `build`.
+Nothing of the target runs but its interpreter, to byte-compile, and that one may be of the build machine's
+architecture: bytecode is the same on all. Called by `build`.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _byte_compile(interpreter: Path, folder: Path) -> None:
         interpreter.glob("usr/lib/*/ld-linux-*.so.*")
     )
     libraries = next(interpreter.glob("usr/lib/*-linux-gnu"))
-    python = [loader, "--library-path", libraries, interpreter / f"usr/bin/python{_PYTHON}", "-S"]
+    python: list[str | Path] = [loader, "--library-path", libraries, interpreter / f"usr/bin/python{_PYTHON}", "-S"]
     # Unchecked: the root is read-only, nobody needs to look whether a source is newer.
     options = ["-q", "-s", str(folder), "-p", "/", "--invalidation-mode", "unchecked-hash"]
     environment = {"PYTHONHOME": str(interpreter / "usr"), "PYTHONDONTWRITEBYTECODE": "1"}

@@ -72,4 +72,4 @@ def packages() -> dict[str, str]:
     """The Debian packages on every image, each with its reason."""
     lines = (FIRMWARE / "packages.txt").read_text().splitlines()
     pairs = (line.split(None, 1) for line in lines if line and not line.startswith("#"))
-    return {name: reason for name, reason in pairs}
+    return {fields[0]: fields[1] for fields in pairs}

@@ -16,7 +16,10 @@ from firmware.builder.root import is_kernel, root_archive
 from firmware.builder.run import epoch_s, run, step
 from firmware.builder.slot import make_boot, make_root
 
-_INITRD_LIBRARIES = ("libdevmapper.so", "libudev.so", "libselinux.so", "libpcre2-8.so", "libm.so", "libc.so", "libcap.so", "ld-linux")  # fmt: skip
+_INITRD_LIBRARIES = (
+    *("libdevmapper.so", "libudev.so", "libselinux.so", "libpcre2-8.so", "libm.so", "libc.so", "libcap.so"),
+    "ld-linux",
+)
 
 
 def image_path(board: Board) -> Path:
@@ -128,5 +131,5 @@ def _initrd(debian: Path, work: Path, release: str, board: Board) -> Path:
     plain = work / "initrd.cpio"
     plain.write_bytes(initrd.archive(entries, epoch_s()))
     target = work / "initrd.img"
-    run("zstd", "-q", "-f", "-19", "-T1", plain, "-o", target)
+    run("zstd", "-q", "-f", "-15", "-T1", plain, "-o", target)
     return target

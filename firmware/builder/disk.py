@@ -1,4 +1,4 @@
-"""The disk image: GRUB for UEFI and BIOS, the partition table, a slot. Assembled by seeking in a file. Called by `build`."""
+"""The disk image: GRUB for UEFI and BIOS, the partition table, a slot; written by seeking. Called by `build`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from firmware.builder.run import run
 from firmware.builder.slot import fat
 
 _MODULES = (
-    "part_gpt fat normal configfile loadenv regexp search search_fs_file serial terminal echo test linux reboot halt"
-    " sleep minicmd true eval"
-).split()
+    *("part_gpt", "fat", "normal", "configfile", "loadenv", "regexp", "search", "search_fs_file", "serial", "terminal"),
+    *("echo", "test", "linux", "reboot", "halt", "sleep", "minicmd", "true", "eval"),
+)
 _GRUB = Path("/usr/lib/grub/i386-pc")
 _LOAD_SEGMENT = 0x820
 _EMPTY_ENVIRONMENT = "# GRUB Environment Block\n"
@@ -66,7 +66,9 @@ def _esp(board: Board, folder: Path) -> Path:
     early = folder / "early.cfg"
     early.write_text("search --no-floppy --file --set=root /grub/mailweir\nset prefix=($root)/grub\n")
     program = folder / "BOOTX64.EFI"
-    run("grub-mkimage", "-O", "x86_64-efi", "-o", program, "-c", early, "-p", "/grub", *_MODULES, "efi_gop", "all_video")
+    run(
+        "grub-mkimage", "-O", "x86_64-efi", "-o", program, "-c", early, "-p", "/grub", *_MODULES, "efi_gop", "all_video"
+    )
     (folder / "grubenv").write_bytes(
         environment({"ORDER": "A B", "A_OK": "1", "B_OK": "0", "A_TRY": "0", "B_TRY": "0"})
     )

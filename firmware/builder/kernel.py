@@ -53,9 +53,9 @@ def load_order(dependencies: str, wanted: Iterable[str]) -> list[str]:
     needs: dict[str, list[str]] = {}
     paths: dict[str, str] = {}
     for line in dependencies.splitlines():
-        path, _, after = line.partition(":")
-        needs[path] = after.split()
-        paths[PurePosixPath(path).name.partition(".")[0].replace("-", "_")] = path
+        module, _, after = line.partition(":")
+        needs[module] = after.split()
+        paths[PurePosixPath(module).name.partition(".")[0].replace("-", "_")] = module
     order: dict[str, None] = {}
     for name in wanted:
         path = paths.get(name.replace("-", "_"))

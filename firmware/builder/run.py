@@ -21,7 +21,7 @@ def epoch_s() -> int:
     return int(os.environ.get("SOURCE_DATE_EPOCH", SOURCE_DATE_EPOCH))
 
 
-def run(*command: str | Path, cwd: Path | None = None, input_: bytes = b"", env: Mapping[str, str] = {}) -> bytes:  # noqa: B006 never written
+def run(*command: str | Path, cwd: Path | None = None, input_: bytes = b"", env: Mapping[str, str] = {}) -> bytes:
     """What `command` prints.
 
     Raises:

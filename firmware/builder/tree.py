@@ -22,7 +22,8 @@ LEFT_OUT = (
     "usr/lib/python3.13/test/*", "usr/lib/python3.13/idlelib/*", "usr/lib/python3.13/lib2to3/*",
     "usr/lib/python3.13/pydoc_data/*", "usr/lib/python3.13/ensurepip/*", "usr/lib/python3.13/turtle*",
     "usr/share/pixmaps/*", "usr/share/icons/*", "usr/share/initramfs-tools/*", "usr/lib/*/gconv/*",
-    "usr/bin/dpkg*", "usr/bin/deb*", "usr/bin/apt*", "usr/bin/localedef", "usr/lib/udev/hwdb*", "usr/sbin/unbound-[!a]*", "usr/lib/*/libdb-5*",
+    "usr/bin/dpkg*", "usr/bin/deb*", "usr/bin/apt*", "usr/bin/localedef",
+    "usr/lib/udev/hwdb*", "usr/sbin/unbound-[!a]*", "usr/lib/*/libdb-5*",
     "usr/lib/systemd/system-generators/systemd-gpt-auto-generator",
 )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 import struct
 import subprocess
@@ -35,7 +36,7 @@ def test_the_partitions_follow_each_other_and_read_back_as_they_were_laid_out(es
     laid = gpt.lay_out(esp, boot, root)
     first, last = gpt.render(laid, gpt.disk_mib(laid))
     assert partitions_of(first) == [(it.name, it.first_sector, it.last_sector) for it in laid]
-    assert all(after.first_sector == it.last_sector + 1 for it, after in zip(laid, laid[1:], strict=False))
+    assert all(after.first_sector == it.last_sector + 1 for it, after in itertools.pairwise(laid))
     assert first[1024:] == last[:-512], "both copies of the table are the same"
 
 
@@ -98,9 +99,10 @@ def test_the_first_disk_in_memory_reads_back_with_cpio(tmp_path: Path) -> None:
 
 
 def test_users_get_neither_password_nor_shell() -> None:
-    ours = tree.users("# comment\nu mta 801 \"Mail\" - -\n")
+    ours = tree.users('# comment\nu mta 801 "Mail" - -\n')
     assert ours == [("mta", 801)]
-    assert tree.add_users("etc/passwd", b"root\n", ours).endswith(b"root\nmta:x:801:801:Mailweir:/nonexistent:/usr/sbin/nologin\n")
+    line = b"mta:x:801:801:Mailweir:/nonexistent:/usr/sbin/nologin\n"
+    assert tree.add_users("etc/passwd", b"root\n", ours) == b"root\n" + line
     assert b"mta:!*:" in tree.add_users("etc/shadow", b"", ours)
 
 
@@ -147,11 +149,10 @@ def test_the_readme_gives_each_packages_reason() -> None:
         assert f"| {name} | {reason} |" in readme
 
 
-@pytest.mark.parametrize(
-    "script", ["firmware/init", *(f"buildroot-overlay/usr/lib/mailweir/{name}" for name in ("prepare-data", "first-boot"))]
-)
-def test_scripts_of_the_image_are_shell_that_parses(script: str) -> None:
-    subprocess.run(["sh", "-n", str(boards.ROOT / script)], check=True)
+@pytest.mark.parametrize("name", ["prepare-data", "first-boot", "console"])
+def test_scripts_of_the_image_are_shell_that_parses(name: str) -> None:
+    subprocess.run(["sh", "-n", str(boards.OVERLAY / "usr/lib/mailweir" / name)], check=True)
+    subprocess.run(["sh", "-n", str(boards.FIRMWARE / "init")], check=True)
 
 
 def test_the_factory_configuration_is_good() -> None:
