@@ -15,7 +15,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -122,15 +122,24 @@ class Console:
 @contextmanager
 def running(disk: Path, uefi: bool, port_here: int, factory: str, log: Path) -> Iterator[Console]:
     """QEMU with the disk, ended when this is left. The configuration goes in as a systemd credential."""
-    credential = base64.b64encode(factory.encode()).decode()
-    smbios = f"type=11,value=io.systemd.credential.binary:mailweir.factory={credential}"
-    words = command(disk, uefi, {port_here: 25}, ["-serial", "stdio", "-smbios", smbios])
+    credentials = {"mailweir.factory": factory}
+    for unit in ("mailweir-first-boot", "mailweir-sysd", "mailweir"):
+        # What they complain of is told on the console, which is all that can be seen from here.
+        credentials[f"systemd.unit-dropin.{unit}.service"] = "[Service]\nStandardError=journal+console\n"
+    words = command(disk, uefi, {port_here: 25}, ["-serial", "stdio", *_smbios(credentials)])
     process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         yield Console(process, log)
     finally:
         process.kill()
         process.wait()
+
+
+def _smbios(credentials: Mapping[str, str]) -> list[str]:
+    """The options that hand systemd its credentials, systemd.system-credentials(7)."""
+    values = {name: base64.b64encode(text.encode()).decode() for name, text in credentials.items()}
+    pairs = [f"type=11,value=io.systemd.credential.binary:{name}={value}" for name, value in values.items()]
+    return [word for pair in pairs for word in ("-smbios", pair)]
 
 
 def trial(board: Board, image: Path, uefi: bool) -> None:
