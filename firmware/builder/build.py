@@ -1,0 +1,135 @@
+"""From a board's name to its disk image: the order of the work, and nothing else. Called by `__main__`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from firmware.builder import application, initrd, kernel, tree
+from firmware.builder.board import FIRMWARE, OVERLAY, Board
+from firmware.builder.debian import Package, fetch, read_lock
+from firmware.builder.disk import assemble
+from firmware.builder.root import is_kernel, root_archive
+from firmware.builder.run import epoch_s, run, step
+from firmware.builder.slot import make_boot, make_root
+
+_INITRD_LIBRARIES = (
+    *("libdevmapper.so", "libudev.so", "libselinux.so", "libpcre2-8.so", "libm.so", "libc.so", "libcap.so"),
+    "ld-linux",
+)
+
+
+def image_path(board: Board) -> Path:
+    """Where the disk image lies once it was built."""
+    return board.cache / "disk.img"
+
+
+def build(board: Board, offline: bool, compiled: Path | None = None) -> Path:
+    """Makes the disk image.
+
+    Raises:
+        SystemExit: something is missing or too large; the text says what.
+    """
+    begun_s = time.monotonic()
+    if not board.lock.exists():
+        raise SystemExit(f"{board.lock} is not there: scripts/image lock {board.name}")
+    lock = read_lock(board.lock.read_text())
+    work = board.cache / "work"
+    work.mkdir(parents=True, exist_ok=True)
+    with step(f"{len(lock)} Debian packages"):
+        for package in lock:
+            fetch(package, offline)
+    with step("Debian's part of the root"):
+        debian = root_archive(board, lock, offline)
+        interpreter = _interpreter(debian, board)
+    with step("kernel and drivers"):
+        release = kernel.unpack(_kernel_package(lock, offline), work / "kernel", board.left_out)
+    with step("the gateway and its wheels"):
+        application.build(board, interpreter, work / "application", compiled, offline)
+    with step("the root, one archive"):
+        _rendered(work / "rendered", board)
+        over = [work / "kernel", work / "application", OVERLAY, work / "rendered"]
+        users = tree.users((OVERLAY / "usr/lib/sysusers.d/mailweir.conf").read_text())
+        tree.merge(debian, over, users, epoch_s(), work / "root.tar")
+    with step("the root's file system, with verity"):
+        root, arguments = make_root(work / "root.tar", work, board)
+    with step("initial RAM disk, boot loader, disk"):
+        ram_disk = _initrd(debian, work, release, board)
+        boot = make_boot(work / "vmlinuz", ram_disk, arguments, work, board)
+        assemble(board, root, boot, work, image_path(board))
+    figures = {
+        "root_mib": round(root.stat().st_size / 2**20, 1),
+        "initrd_mib": round(ram_disk.stat().st_size / 2**20, 1),
+        "kernel_mib": round((work / "vmlinuz").stat().st_size / 2**20, 1),
+        "build_s": round(time.monotonic() - begun_s, 1),
+    }
+    figures["slot_mib"] = round(figures["root_mib"] + figures["initrd_mib"] + figures["kernel_mib"], 1)
+    (board.cache / "figures.json").write_text(json.dumps(figures))
+    print(f"{image_path(board)}: " + ", ".join(f"{key} {value}" for key, value in figures.items()))
+    return image_path(board)
+
+
+def _kernel_package(lock: Sequence[Package], offline: bool) -> Path:
+    return fetch(next(package for package in lock if is_kernel(package)), offline)
+
+
+def _interpreter(debian: Path, board: Board) -> Path:
+    """The target's Python, unpacked beside the archive that it came from."""
+    folder = board.cache / f"python-{debian.stem}"
+    if not folder.exists():
+        beside = folder.with_suffix(".new")
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir()
+        parts = ["./lib", "./lib64", "./usr/lib64", "./usr/lib/python3.13", "./usr/bin/python3.13"]
+        parts += [f"./usr/lib/{board.machine}-linux-gnu"]
+        run("tar", "--extract", "--file", debian, "--directory", beside, *parts)
+        beside.replace(folder)
+    return folder
+
+
+def _rendered(folder: Path, board: Board) -> None:
+    """Files that depend on the board and the version."""
+    shutil.rmtree(folder, ignore_errors=True)
+    texts = {
+        "etc/mailweir-board": f"{board.name}\n",
+        "etc/machine-id": "",
+        "etc/hostname": "mailweir\n",
+        "usr/lib/clock-epoch": "",  # its time is the earliest that the clock may show
+    }
+    for name, text in texts.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (folder / "etc/resolv.conf").symlink_to("/run/mailweir/resolv.conf")
+    for name in ("data", "boot/efi", "dev", "proc", "sys", "run", "tmp", "var/lib", "var/log", "var/cache"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+
+
+def _initrd(debian: Path, work: Path, release: str, board: Board) -> Path:
+    def wanted(path: str) -> bool:
+        library = path.startswith("usr/lib/") and path.split("/")[-1].startswith(_INITRD_LIBRARIES)
+        return path in ("usr/bin/busybox", "usr/sbin/dmsetup") or (library and path.count("/") == 3)
+
+    entries: dict[str, initrd.Entry] = {}
+    for path, content in tree.read_files(debian, wanted).items():
+        place = path.replace("usr/bin/", "bin/").replace("usr/sbin/", "bin/")
+        entries[place] = initrd.link(content) if isinstance(content, str) else initrd.program(content)
+    loader = next(path for path in entries if "/ld-linux" in path)
+    entries["lib64"] = initrd.link("usr/lib64")
+    entries["lib"] = initrd.link("usr/lib")
+    entries[f"usr/lib64/{loader.split('/')[-1]}"] = initrd.link(f"/{loader}")
+    entries["init"] = initrd.program((FIRMWARE / "init").read_bytes())
+    modules = work / "kernel/usr/lib/modules" / release
+    order = kernel.load_order((modules / "modules.dep").read_text(), board.initial_drivers)
+    names = [f"{number:03}-{Path(path).name.removesuffix('.xz')}" for number, path in enumerate(order)]
+    for name, path in zip(names, order, strict=True):
+        entries[f"modules/{name}"] = initrd.file(kernel.module_octets(modules / path))
+    entries["modules/order"] = initrd.file("".join(f"{name}\n" for name in names).encode())
+    plain = work / "initrd.cpio"
+    plain.write_bytes(initrd.archive(entries, epoch_s()))
+    target = work / "initrd.img"
+    run("zstd", "-q", "-f", "-15", "-T1", plain, "-o", target)
+    return target

@@ -1,0 +1,175 @@
+"""`image test`: the image boots in QEMU, takes a message at port 25, delivers it to a mail server here, and powers off.
+
+What it prints of time and memory is under emulation where there is no KVM: the time is no box's, the memory is.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import selectors
+import smtplib
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from firmware.builder.board import Board
+from firmware.builder.qemu import command, fresh_disk
+
+READY = re.compile(rb"Mailweir is ready: (?P<greeting>.*); up (?P<up>[\d.]+) s, memory in use (?P<used>\d+) MiB")
+_BOOT_TIMEOUT_S = float(os.environ.get("MAILWEIR_BOOT_TIMEOUT_S", "400"))
+_HERE = "10.0.2.2"  # how user-mode networking calls this machine
+_BODY = "From: you@sender.test\r\nTo: anna@example.test\r\nSubject: through the image\r\n\r\nHello\r\n"
+
+
+class TrialFailed(SystemExit):
+    """The image did not do what it should; the text ends with what the serial console said last."""
+
+
+class NextHop:
+    """A mail server for one session at a time, which keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listening.getsockname()[1]
+        self.arrived = threading.Event()
+        self.message = b""
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            connection, _ = self._listening.accept()
+            threading.Thread(target=self._session, args=(connection,), daemon=True).start()
+
+    def _session(self, connection: socket.socket) -> None:
+        with connection, connection.makefile("rwb") as stream:
+
+            def say(text: bytes) -> None:
+                stream.write(text + b"\r\n")
+                stream.flush()
+
+            say(b"220 next-hop.example.test ESMTP")
+            for line in stream:
+                verb = line[:4].upper().strip()
+                if verb == b"DATA":
+                    say(b"354 go on")
+                    for part in iter(stream.readline, b".\r\n"):
+                        self.message += part
+                    self.arrived.set()
+                say(b"221 2.0.0 Bye" if verb == b"QUIT" else b"250 2.0.0 Ok")
+                if verb == b"QUIT":
+                    return
+
+
+def configuration(port: int) -> str:
+    """The box's first configuration: mail for example.test goes to `port` of this machine."""
+    return f"""\
+version = 1
+hostname = "gateway.example.test"
+state = "/var/lib/mailweir"
+[[listen]]
+name = "smtp"
+address = "0.0.0.0:25"
+[tls]
+self_signed = true
+[[domain]]
+name = "example.test"
+next_hop = "mailserver"
+[[next_hop]]
+name = "mailserver"
+servers = [{{ url = "smtp://{_HERE}:{port}" }}]
+"""
+
+
+class Console:
+    """What the serial console said, as it comes."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self._process = process
+        self._said = b""
+        self._log = log.open("wb")
+
+    def wait_for(self, pattern: re.Pattern[bytes], timeout_s: float) -> re.Match[bytes]:
+        """Raises TrialFailed: not said in time, or QEMU ended before."""
+        stream = self._process.stdout
+        if stream is None:
+            raise TrialFailed("QEMU has no console")
+        until_s = time.monotonic() + timeout_s
+        with selectors.DefaultSelector() as selector:
+            selector.register(stream, selectors.EVENT_READ)
+            while (found := pattern.search(self._said)) is None:
+                if not selector.select(max(0.0, until_s - time.monotonic())):
+                    raise TrialFailed(f"not seen in {timeout_s:.0f} s: {pattern.pattern!r}\n{self.tail()}")
+                octets = os.read(stream.fileno(), 65536)
+                if not octets:
+                    raise TrialFailed(f"QEMU ended before {pattern.pattern!r} was seen\n{self.tail()}")
+                self._said += octets
+                self._log.write(octets)
+                self._log.flush()
+        return found
+
+    def tail(self) -> str:
+        return self._said[-4000:].decode("utf-8", "replace")
+
+
+@contextmanager
+def running(disk: Path, uefi: bool, port_here: int, factory: str, log: Path) -> Iterator[Console]:
+    """QEMU with the disk, ended when this is left. The configuration goes in as a systemd credential."""
+    credentials = {"mailweir.factory": factory}
+    for unit in ("mailweir-first-boot", "mailweir-sysd", "mailweir"):
+        # What they complain of is told on the console, which is all that can be seen from here.
+        credentials[f"systemd.unit-dropin.{unit}.service"] = "[Service]\nStandardError=journal+console\n"
+    words = command(disk, uefi, {port_here: 25}, ["-serial", "stdio", *_smbios(credentials)])
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        yield Console(process, log)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _smbios(credentials: Mapping[str, str]) -> list[str]:
+    """The options that hand systemd its credentials, systemd.system-credentials(7)."""
+    values = {name: base64.b64encode(text.encode()).decode() for name, text in credentials.items()}
+    pairs = [f"type=11,value=io.systemd.credential.binary:{name}={value}" for name, value in values.items()]
+    return [word for pair in pairs for word in ("-smbios", pair)]
+
+
+def trial(board: Board, image: Path, uefi: bool) -> None:
+    """Raises TrialFailed."""
+    hop = NextHop()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port_here = probe.getsockname()[1]
+    with TemporaryDirectory() as folder:
+        disk = fresh_disk(image, Path(folder) / "disk.img")
+        begun_s = time.monotonic()
+        with running(disk, uefi, port_here, configuration(hop.port), board.cache / "serial.log") as console:
+            ready = console.wait_for(READY, _BOOT_TIMEOUT_S)
+            boot_s = time.monotonic() - begun_s
+            relay(port_here, hop)
+    figures = json.loads((board.cache / "figures.json").read_text())
+    print(f"relayed; ready {boot_s:.0f} s after power on ({ready['up'].decode()} s after the kernel's start), ", end="")
+    print(f"memory in use {int(ready['used'])} MiB, slot {figures['slot_mib']} MiB")
+
+
+def relay(port: int, hop: NextHop) -> None:
+    """Sends one message in, and sees it come out.
+
+    Raises:
+        TrialFailed: it was refused, or did not arrive.
+    """
+    try:
+        with smtplib.SMTP("127.0.0.1", port, timeout=120) as client:
+            client.sendmail("you@sender.test", ["anna@example.test"], _BODY)
+    except (smtplib.SMTPException, OSError) as error:
+        raise TrialFailed(f"the message was not taken: {error}") from error
+    if not hop.arrived.wait(30) or b"Subject: through the image" not in hop.message:
+        raise TrialFailed("the message did not arrive at the next hop")
