@@ -12,19 +12,36 @@ import re
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from firmware.builder.board import CACHE, Board, packages
 from firmware.builder.run import run
 
-MIRROR = os.environ.get("MAILWEIR_DEBIAN_MIRROR", "http://deb.debian.org/debian")
-SECURITY = os.environ.get("MAILWEIR_DEBIAN_SECURITY", "http://deb.debian.org/debian-security")
 _DATE = "Thu, 01 Jan 2026 00:00:00 UTC"  # apt wants one
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _ESSENTIAL = "?and(?essential,?not(?exact-name(apt)))"  # apt is no use on a root that is never written
 _FILE = re.compile(r"^'[^']+' ([^_\s]+)_([^_\s]+)_\S+\.deb ", re.MULTILINE)
 _URI = re.compile(r"^'(?P<uri>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})$")
+
+
+@cache
+def mirror(label: str) -> str:
+    """The mirror of `Debian` or `Debian-Security`: MAILWEIR_DEBIAN or MAILWEIR_DEBIAN_SECURITY, or the one that this
+    machine's own apt uses.
+
+    Raises:
+        SystemExit: there is neither.
+    """
+    variable = f"MAILWEIR_{label.upper().replace('-', '_')}"
+    if variable in os.environ:
+        return os.environ[variable].rstrip("/")
+    for line in run("apt-get", "indextargets", "--format", "$(LABEL) $(REPO_URI)").decode().splitlines():
+        name, _, uri = line.partition(" ")
+        if name == label:
+            return uri.rstrip("/")
+    raise SystemExit(f"apt here knows no mirror of {label}; run apt-get update, or set {variable}")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -41,7 +58,7 @@ class Package:
     def uri(self) -> str:
         """Where it is had."""
         inner = self.path.removeprefix("security/")
-        return f"{SECURITY if inner != self.path else MIRROR}/{inner}"
+        return f"{mirror('Debian-Security' if inner != self.path else 'Debian')}/{inner}"
 
     @property
     def file(self) -> Path:
@@ -67,11 +84,11 @@ def parse_names(printed: str) -> list[tuple[str, str]]:
 
 def parse_uris(printed: str) -> list[Package]:
     """What `apt-get --print-uris` printed, as packages; other lines are passed over."""
-    found = []
+    found, plain, security = [], mirror("Debian"), mirror("Debian-Security")
     for match in filter(None, map(_URI.match, printed.splitlines())):
         name, version, _ = match["file"].removesuffix(".deb").split("_")
         uri = match["uri"]
-        path = f"security/{uri[len(SECURITY) + 1 :]}" if uri.startswith(SECURITY + "/") else uri[len(MIRROR) + 1 :]
+        path = f"security/{uri[len(security) + 1 :]}" if uri.startswith(security + "/") else uri[len(plain) + 1 :]
         found.append(Package(name, version.replace("%3a", ":"), match["sha256"], path))
     return found
 
@@ -102,7 +119,8 @@ def _apt(folder: Path, board: Board) -> list[str]:
         (folder / name).mkdir(parents=True)
     (folder / "status").touch()
     parts = f"[signed-by={_KEYRING} arch={board.architecture}]"
-    suites = [(MIRROR, board.suite), (MIRROR, f"{board.suite}-updates"), (SECURITY, f"{board.suite}-security")]
+    plain, security = mirror("Debian"), mirror("Debian-Security")
+    suites = [(plain, board.suite), (plain, f"{board.suite}-updates"), (security, f"{board.suite}-security")]
     sources = "".join(f"deb {parts} {mirror} {suite} main non-free-firmware\n" for mirror, suite in suites)
     (folder / "sources.list").write_text(sources)
     settings = {

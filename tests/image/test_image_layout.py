@@ -123,16 +123,20 @@ def test_what_is_laid_over_takes_the_place_of_debians_and_all_has_one_time(tmp_p
         assert {member.uid for member in made} == {0}
 
 
-def test_the_lock_reads_back_as_it_was_written() -> None:
+def test_the_lock_reads_back_as_it_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    debian.mirror.cache_clear()
+    monkeypatch.setenv("MAILWEIR_DEBIAN", "http://mirror.test/debian")
+    monkeypatch.setenv("MAILWEIR_DEBIAN_SECURITY", "http://mirror.test/security/")
     printed = (
-        "Reading package lists...\n'http://deb.debian.org/debian-security/pool/a/a_1%7eb_all.deb' "
-        f"a_2%3a1~b_all.deb 7 SHA256:{'0' * 64}\n'http://deb.debian.org/debian/pool/b/b_1_amd64.deb' b_1_amd64.deb 7 "
+        "Reading package lists...\n'http://mirror.test/security/pool/a/a_1%7eb_all.deb' "
+        f"a_2%3a1~b_all.deb 7 SHA256:{'0' * 64}\n'http://mirror.test/debian/pool/b/b_1_amd64.deb' b_1_amd64.deb 7 "
         f"SHA256:{'1' * 64}\n"
     )
     found = debian.parse_uris(printed)
     assert [(it.name, it.version) for it in found] == [("a", "2:1~b"), ("b", "1")]
     assert debian.read_lock(debian.write_lock(found)) == sorted(found)
-    assert found[0].uri == "http://deb.debian.org/debian-security/pool/a/a_1%7eb_all.deb"
+    assert found[0].uri == "http://mirror.test/security/pool/a/a_1%7eb_all.deb"
+    debian.mirror.cache_clear()
 
 
 @pytest.mark.parametrize("name", boards.names())
