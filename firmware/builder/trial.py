@@ -29,6 +29,15 @@ _HERE = "10.0.2.2"  # how user-mode networking calls this machine
 _BODY = "From: you@sender.test\r\nTo: anna@example.test\r\nSubject: through the image\r\n\r\nHello\r\n"
 
 
+# A root shell on the second serial line, of this virtual machine alone: the image has none.
+_SHELL = """\
+[Unit]
+DefaultDependencies=no
+[Service]
+ExecStart=/bin/sh -c 'exec </dev/ttyS1 >/dev/ttyS1 2>&1; stty -echo; exec /bin/bash'
+"""
+
+
 class TrialFailed(SystemExit):
     """The image did not do what it should; the text ends with what the serial console said last."""
 
@@ -115,8 +124,46 @@ class Console:
                 self._log.flush()
         return found
 
+    def wait_for_the_end(self, timeout_s: float) -> None:
+        """Raises TrialFailed: QEMU runs on."""
+        try:
+            self._process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired as error:
+            raise TrialFailed(f"it did not power off in {timeout_s:.0f} s") from error
+
     def tail(self) -> str:
         return self._said[-4000:].decode("utf-8", "replace")
+
+
+class Shell:
+    """The root shell on the second serial line."""
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(120)
+        self._socket.connect(str(path))
+
+    def ask(self, command: str) -> str:
+        """What `command` prints.
+
+        Raises:
+            TrialFailed: no answer in two minutes.
+        """
+        self.tell(f"{command}; echo ended''here")
+        said = b""
+        while b"endedhere" not in said:
+            try:
+                octets = self._socket.recv(65536)
+            except TimeoutError:
+                octets = b""
+            if not octets:
+                raise TrialFailed(f"no answer to {command!r}: {said.decode('utf-8', 'replace')}")
+            said += octets
+        return said.partition(b"endedhere")[0].decode("utf-8", "replace").replace("\r", "").strip()
+
+    def tell(self, command: str) -> None:
+        """Nothing is waited for."""
+        self._socket.sendall(command.encode() + b"\n")
 
 
 @contextmanager
@@ -126,7 +173,10 @@ def running(disk: Path, uefi: bool, port_here: int, factory: str, log: Path) -> 
     for unit in ("mailweir-first-boot", "mailweir-sysd", "mailweir"):
         # What they complain of is told on the console, which is all that can be seen from here.
         credentials[f"systemd.unit-dropin.{unit}.service"] = "[Service]\nStandardError=journal+console\n"
-    words = command(disk, uefi, {port_here: 25}, ["-serial", "stdio", *_smbios(credentials)])
+    credentials["systemd.extra-unit.trial.service"] = _SHELL
+    credentials["systemd.unit-dropin.basic.target"] = "[Unit]\nWants=trial.service\n"
+    more = ["-serial", "stdio", "-serial", f"unix:{disk.with_suffix('.shell')},server=on,wait=off"]
+    words = command(disk, uefi, {port_here: 25}, [*more, *_smbios(credentials)])
     process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         yield Console(process, log)
@@ -154,10 +204,31 @@ def trial(board: Board, image: Path, uefi: bool) -> None:
         with running(disk, uefi, port_here, configuration(hop.port), board.cache / "serial.log") as console:
             ready = console.wait_for(READY, _BOOT_TIMEOUT_S)
             boot_s = time.monotonic() - begun_s
+            shell = Shell(disk.with_suffix(".shell"))
+            shell.ask("sync")
+            before = sectors_written(shell)
             relay(port_here, hop)
+            written = sectors_written(shell) - before
+            units = [
+                f"{name}.service" for name in ("mailweir", "mailweir-sysd", "mailweir-first-boot", "mailweir-ready")
+            ]
+            scores = shell.ask(f"for u in {' '.join(units)}; do systemd-analyze security --no-pager $u | tail -1; done")
+            failed = shell.ask("systemctl --failed --no-legend")
+            shell.tell("systemctl poweroff")
+            console.wait_for_the_end(180)
     figures = json.loads((board.cache / "figures.json").read_text())
     print(f"relayed; ready {boot_s:.0f} s after power on ({ready['up'].decode()} s after the kernel's start), ", end="")
-    print(f"memory in use {int(ready['used'])} MiB, slot {figures['slot_mib']} MiB")
+    print(
+        f"memory in use {int(ready['used'])} MiB, slot {figures['slot_mib']} MiB, sectors written meanwhile {written}"
+    )
+    print(scores)
+    if failed:
+        raise TrialFailed(f"units that failed:\n{failed}")
+
+
+def sectors_written(shell: Shell) -> int:
+    """To the whole disk since the start, of 512 octets; Documentation/block/stat.rst."""
+    return int(shell.ask("cat /sys/class/block/vda/stat").split()[6])
 
 
 def relay(port: int, hop: NextHop) -> None:
