@@ -34,7 +34,7 @@ _SHELL = """\
 [Unit]
 DefaultDependencies=no
 [Service]
-ExecStart=/bin/sh -c 'exec </dev/ttyS1 >/dev/ttyS1 2>&1; stty -echo; exec /bin/bash'
+ExecStart=/bin/sh -c 'stty -F /dev/ttyS1 -echo; cat /dev/ttyS1 | /bin/sh >/dev/ttyS1 2>&1'
 """
 
 
