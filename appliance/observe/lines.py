@@ -22,6 +22,7 @@ import orjson
 _LARGE_WRITE_BYTES: Final = 1 << 20
 _KNOWN_EVENTS: Final = 512
 _INT64: Final = 1 << 63
+_MILLISECONDS: Final = [b'.%03dZ",' % ms for ms in range(1000)]
 
 
 def plain(value: object) -> object:
@@ -74,7 +75,7 @@ class LineSink:
             OSError: `fd` is not open.
         """
         self._second = -1
-        self._date = ""
+        self._date = b""
         self._stamp_ms = -1
         self._stamp = b""
         self._heads: dict[tuple[str, int], bytes] = {}
@@ -108,8 +109,8 @@ class LineSink:
         second, ms = divmod(now_ms, 1000)
         if second != self._second:
             self._second = second
-            self._date = time.strftime('{"at":"%Y-%m-%dT%H:%M:%S', time.gmtime(second))
-        return f'{self._date}.{ms:03d}Z",'.encode()
+            self._date = time.strftime('{"at":"%Y-%m-%dT%H:%M:%S', time.gmtime(second)).encode()
+        return self._date + _MILLISECONDS[ms]
 
     def _new_head(self, name: str, level: int) -> bytes:
         if len(self._heads) >= _KNOWN_EVENTS:  # names are constants of ours; be safe all the same

@@ -10,10 +10,12 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
+import stringzilla as sz
+
 from appliance.core import reply
 from appliance.core.reply import Reply
 
-_END: Final = re.compile(rb"\r\n\r\n")
+_END: Final = b"\r\n\r\n"
 # A field's name is printable ASCII without colon (RFC 5322 §2.2), blanks before the colon are obsolete but seen (§4.5).
 # The bounds keep the question "is this a field?" cheap for a line without end.
 _FIRST_FIELD: Final = re.compile(rb"[!-9;-~]{1,256}+[ \t]{0,64}+:")
@@ -70,10 +72,10 @@ class HeaderSection:
         if self.ended:
             return True
         if self._buffer is _NOTHING:
-            end = _END.search(view, 0, self._limits.section_octets)
-            if end is not None and _FIRST_FIELD.match(view):
+            end = sz.find(view, _END, 0, self._limits.section_octets)
+            if end >= 0 and _FIRST_FIELD.match(view):
                 self._first_is_field = True
-                self._end(bytes(view[: end.end()]))
+                self._end(bytes(view[: end + 4]))
                 return True
             self._buffer = bytearray()
         return self._feed_slowly(view)
@@ -161,12 +163,12 @@ class HeaderSection:
         room = self._limits.section_octets - len(buffer)
         # The blank line may lie across the seam of two views.
         seam = bytes(buffer[-3:])
-        across = (seam + bytes(view[: min(3, room)])).find(b"\r\n\r\n")
+        across = (seam + bytes(view[: min(3, room)])).find(_END)
         if across >= 0:
             end_octets = across + 4 - len(seam)
         else:
-            end = _END.search(view, 0, room)
-            end_octets = end.end() if end is not None else 0
+            end = sz.find(view, _END, 0, room)
+            end_octets = end + 4 if end >= 0 else 0
         if end_octets:
             buffer += view[:end_octets]
             self._end(bytes(buffer))
