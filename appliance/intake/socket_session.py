@@ -139,7 +139,8 @@ class SocketSession(Door):
         return counts.rate(NEW_SESSIONS, self.key, now_s) >= bounds.sessions_per_minute
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._transport = None
+        # A TLS transport holds large buffers and bound methods of ours: it must not wait for the garbage collector.
+        self._transport = self._leaving = None
         self.listener.sessions.discard(self)
         self._end_transaction()
         if self._counted:

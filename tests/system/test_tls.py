@@ -53,6 +53,25 @@ def test_a_session_under_starttls_carries_large_mail_byte_identical(gateway: Gat
     assert b" with ESMTPS " in sink.taken[0].content and b"\r\n\ttls TLS_" in sink.taken[0].content
 
 
+def test_a_session_under_tls_leaves_no_buffers_behind(gateway: Gateway, sink: Sink) -> None:
+    """Each has hundreds of KiB of them while it lasts: a hundred that stay would be felt."""
+
+    def sessions(count: int) -> int:
+        for _ in range(count):
+            with Client(gateway.port) as client:
+                client.hello()
+                client.starttls()
+                client.hello()
+                assert client.message("a@s.test", "b@example.test", body).code == 250
+                assert client.say("QUIT").code == 221
+        sink.taken.clear()
+        return gateway.resident_bytes()
+
+    body = body_of(MIB, 1)
+    before = sessions(15)
+    assert sessions(45) - before < 8 * MIB
+
+
 @pytest.mark.parametrize(
     "behind", [b"MAIL FROM:<evil@s.test>\r\n", b"EHLO evil\r\nMAIL FROM:<evil@s.test>\r\n", b"NOO", b"RSET\r\n" * 50]
 )
