@@ -1,6 +1,6 @@
 """Mixed load for as long as wanted, and what it leaves behind: memory of the workers, messages in the spool.
 
-Rounds of the same mix follow each other: small and large messages through the gateway, a reload and a next hop that
+Rounds of the same mix follow each other: small and large messages through the gateway, in clear and under TLS, a reload and a next hop that
 stalls in the middle, odd clients, a next hop that is down and what was queued meanwhile. After each round, with
 nothing under way, the workers' memory is taken down. Bulk comes from the benchmark's generator, so that a million
 messages take minutes. Called by `scripts/soak` and its test.
@@ -17,12 +17,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from appliance.config.state import tracking_file
 from tests.bench.toolchain import build
-from tests.bench.traffic import Batch, Generator, Sink, Tools, TrafficFailed, reserve_port
+from tests.bench.traffic import Batch, Generator, Sink, TlsMode, Tools, TrafficFailed, reserve_port
 from tests.support.crash_gateway import ROOT, Gateway
 from tests.support.soak_oddities import meet, oddities
 
@@ -35,7 +36,9 @@ STALL_S = 0.2
 
 # Shares of a round's messages, sizes, sessions, messages a session, pipelining.
 _MIX = (
-    (0.604, Batch(1, 4 << 10, 20, 10, pipelining=True)),
+    (0.552, Batch(1, 4 << 10, 20, 10, pipelining=True)),
+    (0.05, Batch(1, 4 << 10, 10, 5, tls=TlsMode.STARTTLS)),
+    (0.002, Batch(1, 1 << 20, 4, 1, tls=TlsMode.STARTTLS)),
     (0.10, Batch(1, 1536, 10, 1)),
     (0.08, Batch(1, 64 << 10, 10, 5)),
     (0.005, Batch(1, 1 << 20, 2, 2)),
@@ -44,6 +47,9 @@ _MIX = (
 _STALLED = (0.05, Batch(1, 4 << 10, 50, 5))
 _QUEUED = (0.16, Batch(1, 4 << 10, 50, 5))
 _MORE = """
+[tls]
+self_signed = true
+
 [[domain]]
 name = "example.test"
 next_hop = "smtp"
@@ -156,7 +162,7 @@ class Soak:
     def _send(self, share: float, batch: Batch) -> asyncio.Future[None]:
         """A task that has sent its part of the round, each message of it acknowledged."""
         messages = max(1, round(share * self._a_round))
-        batch = Batch(messages, batch.size_bytes, min(batch.sessions, messages), batch.per_session, batch.pipelining)
+        batch = replace(batch, messages=messages, sessions=min(batch.sessions, messages))
 
         async def send() -> None:
             sent = await asyncio.to_thread(self._generator.send, self._gateway.port, batch)
