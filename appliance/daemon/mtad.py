@@ -12,6 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -127,6 +128,7 @@ class Supervisor:
         try:
             for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 signal.signal(signum, signal.SIG_DFL)
+            _name_process(f"mailweir-{number}")
             from appliance.daemon.worker import Worker
 
             sockets = self._sockets if number < self._workers else []
@@ -187,3 +189,9 @@ class Supervisor:
                 os.kill(pid, signum)
             except ProcessLookupError:
                 continue
+
+
+def _name_process(name: str) -> None:
+    """What `ps` and `top` show; 15 characters at most."""
+    with suppress(OSError):  # no /proc: it stays nameless
+        Path("/proc/self/comm").write_text(name)

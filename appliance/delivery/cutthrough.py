@@ -287,7 +287,8 @@ class Relay:
         if connection.trouble is None:
             connection.transactions += 1
         self._pool.release(connection)
-        self._on_final(self._finals)
+        on_final, self._on_final = self._on_final, None  # or transaction and relay would hold each other for ever
+        on_final(self._finals)
 
     def abort(self) -> None:
         """Leaves the next hop without a message: RSET before DATA, a cut connection after it. Idempotent."""

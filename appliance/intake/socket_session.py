@@ -143,6 +143,7 @@ class SocketSession(Door):
         self._transport = self._leaving = None
         self.listener.sessions.discard(self)
         self._end_transaction()
+        self._engine.abandon()
         if self._counted:
             self._counted = False
             self.site.counts.closed(self.key)

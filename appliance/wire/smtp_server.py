@@ -21,7 +21,7 @@ from appliance.wire.data_stream import DataStream
 from appliance.wire.newlines import Buffer
 from appliance.wire.parameters import parse_mail, parse_rcpt
 from appliance.wire.smtp_input import SmtpInput
-from appliance.wire.smtp_states import TABLE, Asked, Handler, State, out_of_order, unknown
+from appliance.wire.smtp_states import TABLE, Asked, Handler, Nobody, State, out_of_order, unknown
 
 __all__ = ["Handler", "SmtpServer", "State"]
 
@@ -39,6 +39,7 @@ _READY: Final = State.READY
 _IN_MAIL: Final = State.MAIL
 _IN_RCPT: Final = State.RCPT
 _FAILED: Final = State.FAILED
+_NOBODY: Final = Nobody()
 
 
 class SmtpServer(SmtpInput):
@@ -98,6 +99,11 @@ class SmtpServer(SmtpInput):
         """See `SmtpInput.start_over`; the client must say EHLO again."""
         super().start_over()
         self.esmtp = False
+
+    def abandon(self) -> None:
+        """The peer is gone. Handler and engine let go of each other: neither waits for the garbage collector."""
+        self.close()
+        self._handler = _NOBODY
 
     # -- commands
 

@@ -61,6 +61,39 @@ class Handler(ABC):
         """XCLIENT with what stands behind the verb."""
 
 
+class Nobody(Handler):
+    """In place of a handler that is gone; a closed engine asks it nothing but what it may forget."""
+
+    __slots__ = ()
+
+    def on_hello(self, verb: bytes, name: str) -> Reply:
+        return reply.SHUTTING_DOWN
+
+    def on_mail(self, command: MailCommand) -> Reply | None:
+        return reply.SHUTTING_DOWN
+
+    def on_rcpt(self, command: RcptCommand) -> Reply | None:
+        return reply.SHUTTING_DOWN
+
+    def on_data(self, form: str) -> Reply | None:
+        return reply.SHUTTING_DOWN
+
+    def on_body(self, view: memoryview) -> None:
+        return
+
+    def on_body_end(self, *, bare_newlines: bool) -> Reply | None:
+        return reply.SHUTTING_DOWN
+
+    def on_reset(self) -> None:
+        return
+
+    def on_starttls(self) -> Reply:
+        return reply.SHUTTING_DOWN
+
+    def on_xclient(self, raw_attributes: bytes) -> Reply:
+        return reply.SHUTTING_DOWN
+
+
 class State(enum.IntEnum):
     """An IntEnum, for its members are hashed and compared without Python code."""
 

@@ -156,8 +156,10 @@ class Gateway:
         return self._process.pid
 
     def worker_pids(self) -> list[int]:
+        """By their names: a reload has a child as well, in whose place nobody comes."""
         pid = self.pid
-        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        children = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return [child for child in children if _name_of(child).startswith("mailweir-")]
 
     def kill_worker(self, chance: random.Random) -> bool:
         """SIGKILL to one worker; False if there is none just now."""
@@ -283,3 +285,10 @@ class Gateway:
                 if event["event"] == "message" and event["action"] == "accept":
                     counts[f"path:{event['path']}"] += 1
         return counts
+
+
+def _name_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text()
+    except OSError:
+        return ""  # it has just ended

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from appliance.core import reply
@@ -351,3 +353,13 @@ async def test_a_connection_in_use_is_not_given_back():
     other = Dialogue()
     await other.asks("r")
     assert not other.relay.suspend()
+
+
+@in_loop
+async def test_a_relay_that_is_over_does_not_keep_alive_whom_it_told():
+    dialogue = await Dialogue().in_data()
+    told = dialogue.finals.append
+    dialogue.relay.finish([b"x\r\n"], told)
+    assert dialogue.relay in gc.get_referrers(told)
+    dialogue.hop.says(OK)
+    assert dialogue.finals and dialogue.relay not in gc.get_referrers(told)

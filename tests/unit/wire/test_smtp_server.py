@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from appliance.core import reply
@@ -275,3 +277,17 @@ def test_refusals_that_are_temporary_do_not_count():
     owner = opened(_MAIL, errors_limit=2)
     owner.feed(b"RCPT TO:<soon@x.test>\r\n" * 10 + b"NOOP\r\n")
     assert owner.codes == [450] * 10 + [250]
+
+
+# -- the end
+
+
+@pytest.mark.parametrize("said", [b"", _OPEN, _OPEN + b"DATA\r\nhalf", _OPEN + b"BDAT 9\r\nhalf", b"QUIT\r\n"])
+def test_an_abandoned_engine_and_its_handler_do_not_keep_each_other_alive(said):
+    owner = opened()
+    owner.feed(said)
+    assert owner.engine in gc.get_referrers(owner.handler)
+    owner.engine.abandon()
+    assert owner.engine.state is State.CLOSED
+    # Neither the engine nor one of its streams, through a bound method.
+    assert not [kept for kept in gc.get_referrers(owner.handler) if kept is owner.engine or callable(kept)]
