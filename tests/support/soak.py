@@ -1,9 +1,9 @@
 """Mixed load for as long as wanted, and what it leaves behind: memory of the workers, messages in the spool.
 
-Rounds of the same mix follow each other: small and large messages through the gateway, in clear and under TLS, a reload and a next hop that
-stalls in the middle, odd clients, a next hop that is down and what was queued meanwhile. After each round, with
-nothing under way, the workers' memory is taken down. Bulk comes from the benchmark's generator, so that a million
-messages take minutes. Called by `scripts/soak` and its test.
+Rounds of the same mix follow each other: small and large messages through the gateway, in clear and under TLS, a
+reload and a next hop that stalls in the middle, odd clients, a next hop that is down and what was queued meanwhile.
+After each round, with nothing under way, the workers' memory is taken down. Bulk comes from the benchmark's
+generator, so that a million messages take minutes. Called by `scripts/soak` and its test.
 """
 
 from __future__ import annotations
