@@ -29,6 +29,8 @@ def main() -> None:
             command.add_argument("--compiled", type=Path, metavar="DIR", help="the package with compiled modules")
         if name in ("boot", "test"):
             command.add_argument("--uefi", action="store_true", help="by UEFI instead of BIOS")
+        if name == "boot":
+            command.add_argument("--pi", action="store_true", help="on QEMU's Pi 3, without network")
     options = parser.parse_args()
     board = boards.load(options.board)
     if options.command == "lock":
@@ -36,7 +38,7 @@ def main() -> None:
     elif options.command == "build":
         build(board, options.offline, options.compiled)
     elif options.command == "boot":
-        raise SystemExit(boot(board, image_path(board), options.uefi))
+        raise SystemExit(boot(board, image_path(board), options.uefi, options.pi))
     else:
         trial(board, image_path(board), options.uefi)
 

@@ -20,7 +20,9 @@ class Board:
     machine: str
     suite: str
     kernel: str
-    firmware_packages: tuple[str, ...]
+    kernel_suite: str
+    boot_packages: tuple[str, ...]
+    loaders: tuple[str, ...]
     kernel_arguments: tuple[str, ...]
     esp_mib: int
     boot_mib: int
@@ -58,7 +60,9 @@ def load(name: str) -> Board:
         machine=table["machine"],
         suite=table["suite"],
         kernel=table["kernel"],
-        firmware_packages=tuple(table["firmware_packages"]),
+        kernel_suite=table.get("kernel_suite", table["suite"]),
+        boot_packages=tuple(table["boot_packages"]),
+        loaders=tuple(table["loaders"]),
         kernel_arguments=tuple(table["console"]["kernel_arguments"]),
         esp_mib=table["size_mib"]["esp"],
         boot_mib=table["size_mib"]["boot"],

@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
-from firmware.builder import application, initrd, kernel, tree
+from firmware.builder import application, bootfiles, initrd, kernel, tree
 from firmware.builder.board import FIRMWARE, OVERLAY, Board
-from firmware.builder.debian import Package, fetch, read_lock
+from firmware.builder.debian import fetch, is_kernel, read_lock
 from firmware.builder.disk import assemble
-from firmware.builder.root import is_kernel, root_archive
+from firmware.builder.root import root_archive, unpack
 from firmware.builder.run import epoch_s, run, step
 from firmware.builder.slot import make_boot, make_root
 
 _INITRD_LIBRARIES = (
     *("libdevmapper.so", "libudev.so", "libselinux.so", "libpcre2-8.so", "libm.so", "libc.so", "libcap.so"),
-    "ld-linux",
 )
 
 
@@ -44,11 +42,11 @@ def build(board: Board, offline: bool, compiled: Path | None = None) -> Path:
             fetch(package, offline)
     with step("Debian's part of the root"):
         debian = root_archive(board, lock, offline)
-        interpreter = _interpreter(debian, board)
     with step("kernel and drivers"):
-        release = kernel.unpack(_kernel_package(lock, offline), work / "kernel", board.left_out)
+        packages = [fetch(package, offline) for package in lock if is_kernel(package.name)]
+        release = kernel.unpack(packages, work / "kernel", board.left_out)
     with step("the gateway and its wheels"):
-        application.build(board, interpreter, work / "application", compiled, offline)
+        application.build(board, debian, work / "application", compiled, offline)
     with step("the root, one archive"):
         _rendered(work / "rendered", board)
         over = [work / "kernel", work / "application", OVERLAY, work / "rendered"]
@@ -59,7 +57,12 @@ def build(board: Board, offline: bool, compiled: Path | None = None) -> Path:
     with step("initial RAM disk, boot loader, disk"):
         ram_disk = _initrd(debian, work, release, board)
         boot = make_boot(work / "vmlinuz", ram_disk, arguments, work, board)
-        assemble(board, root, boot, work, image_path(board))
+        shutil.rmtree(work / "boot", ignore_errors=True)
+        for package in lock:
+            if package.name in board.boot_packages:
+                unpack(fetch(package, offline), work / "boot")
+        more = bootfiles.collect(board, work / "boot", work / "dtb", work / "bootfiles")
+        assemble(board, root, boot, more, work, image_path(board))
     figures = {
         "root_mib": round(root.stat().st_size / 2**20, 1),
         "initrd_mib": round(ram_disk.stat().st_size / 2**20, 1),
@@ -70,24 +73,6 @@ def build(board: Board, offline: bool, compiled: Path | None = None) -> Path:
     (board.cache / "figures.json").write_text(json.dumps(figures))
     print(f"{image_path(board)}: " + ", ".join(f"{key} {value}" for key, value in figures.items()))
     return image_path(board)
-
-
-def _kernel_package(lock: Sequence[Package], offline: bool) -> Path:
-    return fetch(next(package for package in lock if is_kernel(package)), offline)
-
-
-def _interpreter(debian: Path, board: Board) -> Path:
-    """The target's Python, unpacked beside the archive that it came from."""
-    folder = board.cache / f"python-{debian.stem}"
-    if not folder.exists():
-        beside = folder.with_suffix(".new")
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir()
-        parts = ["./lib", "./lib64", "./usr/lib64", "./usr/lib/python3.13", "./usr/bin/python3.13"]
-        parts += [f"./usr/lib/{board.machine}-linux-gnu"]
-        run("tar", "--extract", "--file", debian, "--directory", beside, *parts)
-        beside.replace(folder)
-    return folder
 
 
 def _rendered(folder: Path, board: Board) -> None:
@@ -110,17 +95,18 @@ def _rendered(folder: Path, board: Board) -> None:
 
 def _initrd(debian: Path, work: Path, release: str, board: Board) -> Path:
     def wanted(path: str) -> bool:
-        library = path.startswith("usr/lib/") and path.split("/")[-1].startswith(_INITRD_LIBRARIES)
-        return path in ("usr/bin/busybox", "usr/sbin/dmsetup") or (library and path.count("/") == 3)
+        folder, _, name = path.rpartition("/")
+        if name.startswith("ld-linux"):
+            return folder in ("usr/lib", "usr/lib64", f"usr/lib/{board.machine}-linux-gnu")
+        library = folder == f"usr/lib/{board.machine}-linux-gnu" and name.startswith(_INITRD_LIBRARIES)
+        return library or path in ("usr/bin/busybox", "usr/sbin/dmsetup")
 
     entries: dict[str, initrd.Entry] = {}
     for path, content in tree.read_files(debian, wanted).items():
         place = path.replace("usr/bin/", "bin/").replace("usr/sbin/", "bin/")
         entries[place] = initrd.link(content) if isinstance(content, str) else initrd.program(content)
-    loader = next(path for path in entries if "/ld-linux" in path)
     entries["lib64"] = initrd.link("usr/lib64")
     entries["lib"] = initrd.link("usr/lib")
-    entries[f"usr/lib64/{loader.split('/')[-1]}"] = initrd.link(f"/{loader}")
     entries["init"] = initrd.program((FIRMWARE / "init").read_bytes())
     modules = work / "kernel/usr/lib/modules" / release
     order = kernel.load_order((modules / "modules.dep").read_text(), board.initial_drivers)

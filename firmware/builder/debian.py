@@ -102,15 +102,40 @@ def resolve(board: Board) -> list[Package]:
     with TemporaryDirectory() as folder:
         apt = _apt(Path(folder), board)
         run("apt-get", *apt, "update")
-        names = [*packages(), *board.firmware_packages]
-        wanted = run("apt-get", *apt, "install", "--yes", "--print-uris", _ESSENTIAL, "base-files", *names).decode()
-        depends = run("apt-cache", *apt, "depends", "--important", board.kernel).decode()
-        kernel = re.search(r"Depends: (linux-image-\S+)", depends)
-        if kernel is None:
-            raise SystemExit(f"{board.kernel} names no kernel")
+        names = [_ESSENTIAL, "base-files", *packages()]
+        wanted = run("apt-get", *apt, "install", "--yes", "--print-uris", *names).decode()
         # `install` prints weak hashes, or none; `download` prints the strong ones.
         exact = [f"{name}={version}" for name, version in parse_names(wanted)]
-        return parse_uris(run("apt-get", *apt, "download", "--print-uris", *exact, kernel[1]).decode())
+        exact += [*_kernel(apt, board), *board.boot_packages]
+        return parse_uris(run("apt-get", *apt, "download", "--print-uris", *exact).decode())
+
+
+def is_kernel(name: str) -> bool:
+    """Whether the package is the kernel, its drivers or its device trees: unpacked, not installed, for what they depend
+    on makes initial RAM disks, and we make our own."""
+    return re.match(r"linux-(image|binary|modules|base)-\d", name) is not None
+
+
+def _kernel(apt: Sequence[str], board: Board) -> list[str]:
+    """The packages of the kernel that `board.kernel` names in its suite: one, or since Linux 6.17 several.
+
+    Raises:
+        SystemExit: it names none.
+    """
+    printed = run("apt-get", *apt, "download", "--print-uris", f"{board.kernel}/{board.kernel_suite}").decode()
+    found: dict[str, None] = {}
+    ahead = [f"{name}={version}" for name, version in parse_names(printed)]
+    while ahead:
+        for line in run("apt-cache", *apt, "show", ahead.pop()).decode().splitlines():
+            key, _, depends = line.partition(": ")
+            for name, version in re.findall(r"(\S+) \(= ([^)]+)\)", depends) if key == "Depends" else ():
+                exact = f"{name}={version}"
+                if is_kernel(name) and exact not in found:
+                    found[exact] = None
+                    ahead.append(exact)
+    if not found:
+        raise SystemExit(f"{board.kernel} names no kernel in {board.kernel_suite}")
+    return list(found)
 
 
 def _apt(folder: Path, board: Board) -> list[str]:
@@ -121,6 +146,8 @@ def _apt(folder: Path, board: Board) -> list[str]:
     parts = f"[signed-by={_KEYRING} arch={board.architecture}]"
     plain, security = mirror("Debian"), mirror("Debian-Security")
     suites = [(plain, board.suite), (plain, f"{board.suite}-updates"), (security, f"{board.suite}-security")]
+    if board.kernel_suite != board.suite:
+        suites.append((plain, board.kernel_suite))  # backports: apt takes nothing from there that was not asked for so
     sources = "".join(f"deb {parts} {mirror} {suite} main non-free-firmware\n" for mirror, suite in suites)
     (folder / "sources.list").write_text(sources)
     settings = {

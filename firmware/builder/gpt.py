@@ -1,4 +1,9 @@
-"""A disk's partition table, as octets: GPT with its protective MBR (UEFI 2.10 §5). Pure; called by `disk`."""
+"""A disk's partition table, as octets: GPT with its protective MBR (UEFI 2.10 §5). Pure; called by `disk`.
+
+The MBR may name one partition beside the protective entry, for boot ROMs that know no GPT (Raspberry Pi 3, Zero 2 W).
+That is called a hybrid MBR; Linux, U-Boot, GRUB and sfdisk take the GPT all the same, and sfdisk leaves the MBR alone
+when it adds a partition.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +19,8 @@ _ENTRIES = 128
 _ENTRY_BYTES = 128
 _TABLE_SECTORS = _ENTRIES * _ENTRY_BYTES // SECTOR_BYTES
 
+_PROTECTIVE = 0xEE
+_FAT32_LBA = 0x0C
 BIOS_BOOT = uuid.UUID("21686148-6449-6e6f-744e-656564454649")
 ESP = uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
 LINUX = uuid.UUID("0fc63daf-8483-4772-8e79-3d69d8477de4")
@@ -57,8 +64,12 @@ def disk_mib(partitions: Sequence[Partition]) -> int:
     return max(it.first_mib + it.size_mib for it in partitions) + 1
 
 
-def render(partitions: Sequence[Partition], size_mib: int, boot_code: bytes = b"") -> tuple[bytes, bytes]:
+def render(
+    partitions: Sequence[Partition], size_mib: int, boot_code: bytes = b"", old: Partition | None = None
+) -> tuple[bytes, bytes]:
     """The disk's first and last sectors; identities are made from the names, so that two builds are equal.
+
+    `old` is the one, of FAT, that the MBR names too.
 
     Raises:
         ValueError: they overlap, or do not fit.
@@ -73,7 +84,7 @@ def render(partitions: Sequence[Partition], size_mib: int, boot_code: bytes = b"
     table = b"".join(_entry(it) for it in partitions).ljust(_TABLE_SECTORS * SECTOR_BYTES, b"\0")
     first = _header(1, sectors - 1, 2, usable, table)
     second = _header(sectors - 1, 1, sectors - 1 - _TABLE_SECTORS, usable, table)
-    return _protective_mbr(boot_code, sectors) + first + table, table + second
+    return _mbr(boot_code, sectors, old) + first + table, table + second
 
 
 def _entry(it: Partition) -> bytes:
@@ -93,8 +104,21 @@ def _header(own: int, other: int, table_at: int, usable: range, table: bytes) ->
     return packed(zlib.crc32(packed(0))).ljust(SECTOR_BYTES, b"\0")
 
 
-def _protective_mbr(boot_code: bytes, sectors: int) -> bytes:
+def _mbr(boot_code: bytes, sectors: int, old: Partition | None) -> bytes:
     if len(boot_code) > 440:
         raise ValueError("boot code is longer than 440 octets")
-    entry = struct.pack("<B3sB3sII", 0, b"\0\2\0", 0xEE, b"\xff\xff\xff", 1, min(sectors - 1, 0xFFFFFFFF))
-    return boot_code.ljust(446, b"\0") + entry.ljust(64, b"\0") + b"\x55\xaa"
+    entries = [_mbr_entry(0, _PROTECTIVE, 1, min(sectors - 1, 0xFFFFFFFF))]
+    if old is not None:
+        # The protective entry ends before the other: the two may not overlap.
+        entries = [
+            _mbr_entry(0x80, _FAT32_LBA, old.first_sector, old.size_mib * MIB_SECTORS),
+            _mbr_entry(0, _PROTECTIVE, 1, old.first_sector - 1),
+        ]
+    return boot_code.ljust(446, b"\0") + b"".join(entries).ljust(64, b"\0") + b"\x55\xaa"
+
+
+def _mbr_entry(active: int, kind: int, first: int, count: int) -> bytes:
+    """Cylinders, heads and sectors say that they do not apply, but for the protective entry's begin: UEFI 2.10 §5.2.3.
+    """
+    begin = b"\0\2\0" if kind == _PROTECTIVE else b"\xfe\xff\xff"
+    return struct.pack("<B3sB3sII", active, begin, kind, b"\xff\xff\xff", first, count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import lzma
 import shutil
 from collections.abc import Iterable, Sequence
@@ -10,24 +11,40 @@ from pathlib import Path, PurePosixPath
 from firmware.builder.run import run
 
 
-def unpack(package: Path, folder: Path, left_out: Sequence[str]) -> str:
-    """Puts `usr/lib/modules/` into `folder` without the drivers in `left_out`, and `vmlinuz` beside it.
+def unpack(packages: Iterable[Path], folder: Path, left_out: Sequence[str]) -> str:
+    """Puts `usr/lib/modules/` into `folder` without the drivers in `left_out`; beside it `vmlinuz`, and `dtb/` where
+    the kernel has device trees.
 
     Returns the kernel's release.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    run("dpkg-deb", "--extract", package, folder)
+    for package in packages:
+        run("dpkg-deb", "--extract", package, folder)
     shutil.rmtree(folder / "usr/share", ignore_errors=True)
     release = next((folder / "usr/lib/modules").iterdir()).name
-    (folder / "boot" / f"vmlinuz-{release}").replace(folder.with_name("vmlinuz"))
-    shutil.rmtree(folder / "boot")
+    modules = folder / "usr/lib/modules" / release
+    # Debian moved them from /boot to the modules' folder.
+    kernel = next(path for path in (modules / "vmlinuz", folder / f"boot/vmlinuz-{release}") if path.exists())
+    _take(kernel, folder.with_name("vmlinuz"))
+    shutil.rmtree(folder.with_name("dtb"), ignore_errors=True)
+    if (modules / "dtb").exists():
+        (modules / "dtb").replace(folder.with_name("dtb"))
+    for name in ("config", "System.map"):
+        (modules / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / "boot", ignore_errors=True)
     for name in left_out:
         shutil.rmtree(folder / "usr/lib/modules" / release / "kernel" / name, ignore_errors=True)
     run("depmod", "--basedir", folder, "--moduledir", "/usr/lib/modules", release) if _has_moduledir() else _depmod(
         folder, release
     )
     return release
+
+
+def _take(kernel: Path, target: Path) -> None:
+    """Compressed, if Debian left it as it is, as for arm64: GRUB inflates faster than a card reads 50 MiB."""
+    octets = kernel.read_bytes()
+    target.write_bytes(gzip.compress(octets, 9, mtime=0) if octets[56:60] == b"ARM\x64" else octets)
 
 
 def _has_moduledir() -> bool:

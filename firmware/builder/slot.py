@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,8 +64,8 @@ def make_boot(kernel: Path, initrd: Path, arguments: str, folder: Path, board: B
     return fat(folder / "boot.img", board.boot_mib, {"vmlinuz": kernel, "initrd.img": initrd, "slot.cfg": config})
 
 
-def fat(image: Path, size_mib: int, files: dict[str, Path]) -> Path:
-    """A FAT file system with `files` by their paths on it.
+def fat(image: Path, size_mib: int, files: Mapping[str, Path], fat32: bool = False) -> Path:
+    """A FAT file system with `files` by their paths on it; FAT16 if it is small, unless `fat32` is asked for.
 
     Raises:
         SystemExit: they do not fit.
@@ -72,7 +73,7 @@ def fat(image: Path, size_mib: int, files: dict[str, Path]) -> Path:
     image.unlink(missing_ok=True)
     with image.open("wb") as stream:
         stream.truncate(size_mib << 20)
-    run("mformat", "-i", image, "-N", "4d574952", "-v", "MAILWEIR", "::")
+    run("mformat", "-i", image, *(["-F"] if fat32 else []), "-N", "4d574952", "-v", "MAILWEIR", "::")
     folders = {"/".join(path.split("/")[:depth]) for path in files for depth in range(1, path.count("/") + 1)}
     for name in sorted(folders):
         run("mmd", "-i", image, f"::{name}")

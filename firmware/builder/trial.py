@@ -21,7 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from firmware.builder.board import Board
-from firmware.builder.qemu import command, fresh_disk
+from firmware.builder.qemu import command, fresh_disk, second_line
 
 READY = re.compile(rb"Mailweir is ready: (?P<greeting>.*); up (?P<up>[\d.]+) s, memory in use (?P<used>\d+) MiB")
 _BOOT_TIMEOUT_S = float(os.environ.get("MAILWEIR_BOOT_TIMEOUT_S", "400"))
@@ -34,7 +34,7 @@ _SHELL = """\
 [Unit]
 DefaultDependencies=no
 [Service]
-ExecStart=/bin/sh -c 'stty -F /dev/ttyS1 -echo; cat /dev/ttyS1 | /bin/sh >/dev/ttyS1 2>&1'
+ExecStart=/bin/sh -c 'stty -F /dev/LINE -echo; cat /dev/LINE | /bin/sh >/dev/LINE 2>&1'
 """
 
 
@@ -167,16 +167,16 @@ class Shell:
 
 
 @contextmanager
-def running(disk: Path, uefi: bool, port_here: int, factory: str, log: Path) -> Iterator[Console]:
+def running(board: Board, disk: Path, uefi: bool, port_here: int, factory: str, log: Path) -> Iterator[Console]:
     """QEMU with the disk, ended when this is left. The configuration goes in as a systemd credential."""
     credentials = {"mailweir.factory": factory}
     for unit in ("mailweir-first-boot", "mailweir-sysd", "mailweir"):
         # What they complain of is told on the console, which is all that can be seen from here.
         credentials[f"systemd.unit-dropin.{unit}.service"] = "[Service]\nStandardError=journal+console\n"
-    credentials["systemd.extra-unit.trial.service"] = _SHELL
+    line, shell = second_line(board, disk.with_suffix(".shell"))
+    credentials["systemd.extra-unit.trial.service"] = _SHELL.replace("LINE", line)
     credentials["systemd.unit-dropin.basic.target"] = "[Unit]\nWants=trial.service\n"
-    more = ["-serial", "stdio", "-serial", f"unix:{disk.with_suffix('.shell')},server=on,wait=off"]
-    words = command(disk, uefi, {port_here: 25}, [*more, *_smbios(credentials)])
+    words = command(board, disk, uefi, {port_here: 25}, ["-serial", "stdio", *shell, *_smbios(credentials)])
     process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         yield Console(process, log)
@@ -201,7 +201,7 @@ def trial(board: Board, image: Path, uefi: bool) -> None:
     with TemporaryDirectory() as folder:
         disk = fresh_disk(image, Path(folder) / "disk.img")
         begun_s = time.monotonic()
-        with running(disk, uefi, port_here, configuration(hop.port), board.cache / "serial.log") as console:
+        with running(board, disk, uefi, port_here, configuration(hop.port), board.cache / "serial.log") as console:
             ready = console.wait_for(READY, _BOOT_TIMEOUT_S)
             boot_s = time.monotonic() - begun_s
             shell = Shell(disk.with_suffix(".shell"))
