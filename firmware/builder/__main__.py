@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from firmware.builder import board as boards
-from firmware.builder import debian
+from firmware.builder import debian, pi_trial
 from firmware.builder.build import build, image_path
 from firmware.builder.qemu import boot
 from firmware.builder.trial import trial
@@ -40,7 +40,11 @@ def main() -> None:
     elif options.command == "boot":
         raise SystemExit(boot(board, image_path(board), options.uefi, options.pi))
     else:
+        if "rpi" in board.loaders:
+            pi_trial.check_card(board, image_path(board))
         trial(board, image_path(board), options.uefi)
+        if "rpi" in board.loaders:
+            pi_trial.on_a_pi(board, image_path(board))
 
 
 if __name__ == "__main__":
