@@ -12,6 +12,17 @@ OVERLAY = ROOT / "buildroot-overlay"
 
 
 @dataclass(frozen=True, slots=True)
+class Budget:
+    """What a machine with at least `memory_mib` for Linux may take."""
+
+    memory_mib: int
+    workers: int
+    """0: one a core."""
+    held_mib: int
+    """Bodies that one worker holds at one time."""
+
+
+@dataclass(frozen=True, slots=True)
 class Board:
     """See the files' comments."""
 
@@ -29,6 +40,10 @@ class Board:
     root_mib: int
     initial_drivers: tuple[str, ...]
     left_out: tuple[str, ...]
+    memory_max: dict[str, str]
+    """systemd's MemoryMax of units."""
+    budgets: tuple[Budget, ...]
+    """By ascending memory; the last that a machine reaches is its own."""
 
     @property
     def lock(self) -> Path:
@@ -69,6 +84,8 @@ def load(name: str) -> Board:
         root_mib=table["size_mib"]["root"],
         initial_drivers=tuple(table["drivers"]["initial"]),
         left_out=tuple(table["drivers"]["left_out"]),
+        memory_max=table["memory_max"],
+        budgets=tuple(Budget(**budget) for budget in table["budget"]),
     )
 
 

@@ -48,7 +48,7 @@ def build(board: Board, offline: bool, compiled: Path | None = None) -> Path:
     with step("the gateway and its wheels"):
         application.build(board, debian, work / "application", compiled, offline)
     with step("the root, one archive"):
-        _rendered(work / "rendered", board)
+        _render(work / "rendered", board)
         over = [work / "kernel", work / "application", OVERLAY, work / "rendered"]
         users = tree.users((OVERLAY / "usr/lib/sysusers.d/mailweir.conf").read_text())
         tree.merge(debian, over, users, epoch_s(), work / "root.tar")
@@ -75,21 +75,30 @@ def build(board: Board, offline: bool, compiled: Path | None = None) -> Path:
     return image_path(board)
 
 
-def _rendered(folder: Path, board: Board) -> None:
-    """Files that depend on the board and the version."""
-    shutil.rmtree(folder, ignore_errors=True)
+def rendered(board: Board) -> dict[str, str]:
+    """Files that depend on the board, by path."""
     texts = {
         "etc/mailweir-board": f"{board.name}\n",
         "etc/machine-id": "",
         "etc/hostname": "mailweir\n",
+        "usr/share/mailweir/budget": "".join(
+            f"{it.memory_mib} {it.workers} {it.held_mib}\n" for it in board.budgets
+        ),
         "usr/lib/clock-epoch": "",  # its time is the earliest that the clock may show
     }
-    for name, text in texts.items():
+    for unit, limit in board.memory_max.items():
+        texts[f"usr/lib/systemd/system/{unit}.d/50-board.conf"] = f"[Service]\nMemoryMax={limit}\n"
+    return texts
+
+
+def _render(folder: Path, board: Board) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    for name, text in rendered(board).items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     (folder / "etc/resolv.conf").symlink_to("/run/mailweir/resolv.conf")
-    for name in ("data", "boot/efi", "dev", "proc", "sys", "run", "tmp", "var/lib", "var/log", "var/cache"):
+    for name in ("data", "boot/efi", "dev", "proc", "sys", "run", "tmp", "mnt", "var/lib", "var/log", "var/cache"):
         (folder / name).mkdir(parents=True, exist_ok=True)
 
 

@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firmware.builder import board as boards
-from firmware.builder import debian, gpt, grub, initrd, kernel, tree
+from firmware.builder import build, debian, gpt, grub, initrd, kernel, tree
 
+FIRST_BOOT = boards.OVERLAY / "usr/lib/mailweir/first-boot"
 SIZES = st.integers(1, 512)
 
 
@@ -173,3 +174,46 @@ def test_the_resolvers_first_configuration_is_what_the_network_renders() -> None
 
     shipped = (boards.OVERLAY / "usr/share/mailweir/unbound.conf").read_text()
     assert shipped == names.render(Network(), [])[names.UNBOUND]
+
+
+@pytest.mark.parametrize(("memory_mib", "workers", "held"), [(453, 1, 48), (892, 0, 64), (7800, 0, 256)])
+@pytest.mark.parametrize("name", boards.names())
+def test_the_delivered_configuration_bears_the_machines_memory(
+    tmp_path: Path, name: str, memory_mib: int, workers: int, held: int
+) -> None:
+    from appliance.config.check import refuse_errors
+    from appliance.config.load import load
+
+    shared = tmp_path / "usr/share/mailweir"
+    shared.mkdir(parents=True)
+    (tmp_path / "run/mailweir").mkdir(parents=True)
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/meminfo").write_text(f"MemTotal: {memory_mib * 1024} kB\nMemFree: 1 kB\n")
+    (shared / "factory.toml").write_bytes((boards.OVERLAY / "usr/share/mailweir/factory.toml").read_bytes())
+    for file, text in build.rendered(boards.load(name)).items():
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(text)
+    subprocess.run(["sh", FIRST_BOOT], check=True, env={"MAILWEIR_ROOT": str(tmp_path), "CREDENTIALS_DIRECTORY": ""})
+    config = load(str(tmp_path / "run/mailweir/factory.toml"))
+    refuse_errors(config, "factory.toml")
+    assert (config.workers.count, config.limits.memory_per_worker) == (workers, held << 20)
+
+
+def test_a_configuration_that_was_passed_along_is_taken_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "run/mailweir").mkdir(parents=True)
+    (tmp_path / "mailweir.factory").write_text("version = 1\n")
+    environment = {"MAILWEIR_ROOT": str(tmp_path), "CREDENTIALS_DIRECTORY": str(tmp_path)}
+    subprocess.run(["sh", FIRST_BOOT], check=True, env=environment)
+    assert (tmp_path / "run/mailweir/factory.toml").read_text() == "version = 1\n"
+
+
+@pytest.mark.parametrize("name", boards.names())
+def test_the_least_machine_holds_what_its_workers_may_hold(name: str) -> None:
+    board = boards.load(name)
+    least = board.budgets[0]
+    assert least.memory_mib == 0 and least.workers
+    assert [it.memory_mib for it in board.budgets] == sorted({it.memory_mib for it in board.budgets})
+    # 512 MiB, of which Linux itself takes 60 and an idle box 160.
+    assert least.workers * least.held_mib <= 512 - 60 - 160
+    for unit in board.memory_max:
+        assert f"usr/lib/systemd/system/{unit}.d/50-board.conf" in build.rendered(board)
