@@ -72,6 +72,13 @@ def files(board: Board, folder: Path) -> dict[str, Path]:
 
 def _config(board: Board, folder: Path) -> Path:
     config = folder / "grub.cfg"
-    text = (FIRMWARE / "grub.cfg").read_text()
-    config.write_text(text.replace("@KERNEL_ARGUMENTS@", " ".join(board.kernel_arguments)))
+    config.write_text(configuration((FIRMWARE / "grub.cfg").read_text(), board))
     return config
+
+
+def configuration(text: str, board: Board) -> str:
+    """The one grub.cfg, for `board`. On a Pi, UEFI's own console is the serial line, and GRUB has no driver for it."""
+    lines = text.splitlines(keepends=True)
+    if board.machine == "aarch64":
+        lines = [line for line in lines if not line.startswith(("serial ", "terminal_input ", "terminal_output "))]
+    return "".join(lines).replace("@KERNEL_ARGUMENTS@", " ".join(board.kernel_arguments))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from firmware.builder import board as boards
-from firmware.builder import bootfiles, card, gpt, uboot
+from firmware.builder import bootfiles, card, gpt, grub, uboot
 from firmware.builder.slot import fat
 
 PROGRAM = b"\x7fELF\0\0bootcmd=bootflow scan\0bootdelay=2\0boot_targets=mmc usb pxe dhcp\0preboot=usb start;\0\0code"
@@ -145,6 +145,14 @@ def test_config_txt_starts_what_is_on_the_partition_and_the_kernel_is_given_no_c
     # With 16 MiB the firmware takes its cut-down programs.
     assert settings["gpu_mem"] != "16" or {"start_cd.elf", "fixup_cd.dat", "start4cd.elf"} <= plan["packages"].keys()
     assert not any("console=" in argument for argument in pi().kernel_arguments)
+
+
+def test_all_boards_have_one_grub_cfg_but_for_the_serial_line_that_grub_drives_itself() -> None:
+    text = (boards.FIRMWARE / "grub.cfg").read_text()
+    pc, here = (grub.configuration(text, boards.load(name)).splitlines() for name in ("x86_64", "rpi"))
+    gone = {line.split()[0] for line in pc if line not in here}
+    assert gone == {"serial", "terminal_input", "terminal_output", "linux"}
+    assert not any("serial" in line.split()[:1] for line in here) and "@" not in "".join(here)
 
 
 @pytest.mark.parametrize(
