@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from contextlib import suppress
 
 import click
 
@@ -23,11 +24,14 @@ def console(within_s: float, may_leave: bool, socket: str) -> int:
     from appliance.console.board import Board
     from appliance.console.desk import Desk
     from appliance.console.dialogue import Dialogue
+    from appliance.console.keyboard import screen_of
     from appliance.console.menu import Menu
     from appliance.console.running_gateway import RunningGateway
     from appliance.console.terminal import HungUp, Terminal
     from appliance.console.tty import TtyLine
+    from appliance.control.protocol import ControlError
     from appliance.control.sysd_client import Sysd
+    from appliance.core.errors import ConfigError
 
     if not sys.stdin.isatty():
         raise Failed("standard input is no terminal; the menu wants one")
@@ -37,7 +41,10 @@ def console(within_s: float, may_leave: bool, socket: str) -> int:
     with TtyLine() as line:
         dialogue = Dialogue(Terminal(line))
         sysd = Sysd(socket, author="console")
-        desk = Desk(dialogue, sysd, RunningGateway(lambda: desk.config(), why), Board(), within_s)
+        mail, has_keyboard = RunningGateway(lambda: desk.config(), why), screen_of(0)
+        desk = Desk(dialogue, sysd, mail, Board(), within_s, has_keyboard)
+        with suppress(ControlError, ConfigError, OSError):  # nothing is in force yet
+            desk.machine.load_keyboard(desk.config().console.keyboard)
         try:
             Menu(desk, may_leave=may_leave).run()
         except HungUp:

@@ -10,6 +10,7 @@ from enum import Enum
 
 import msgspec
 
+from appliance.config.box_tables import Console, Mode
 from appliance.config.network_tables import Network
 from appliance.core.verdict import Action, FailPolicy
 
@@ -306,6 +307,7 @@ class Config(_Table, frozen=True, kw_only=True):
     """The whole file."""
 
     version: int = 1
+    mode: Mode = Mode.GATEWAY
     hostname: str
     state: str = "/var/lib/mailweir"
     postmaster: str = ""  # who gets mail to <postmaster>; empty: postmaster at the first [[domain]], else at hostname
@@ -329,3 +331,4 @@ class Config(_Table, frozen=True, kw_only=True):
     metrics: Metrics = Metrics()
     log: Log = Log()
     network: Network = Network()
+    console: Console = Console()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from appliance.config.box_tables import Keyboard
+from appliance.console.keyboard import load, screen_of
+
 _MOUNT_ROOTS = ("/media/", "/mnt/", "/run/media/")
 
 
@@ -32,6 +35,10 @@ class Board:
             except (OSError, ValueError):
                 continue  # a zone that is switched off says EAGAIN or the like
         return max(found, default=None)
+
+    def load_keyboard(self, keyboard: Keyboard) -> None:
+        if screen_of(0):
+            load(keyboard)
 
     def folders(self) -> list[Path]:
         try:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from appliance.config.box_tables import Keyboard
 from appliance.config.load import parse
 from appliance.config.schema import Config
 from appliance.console.dialogue import Dialogue
@@ -73,6 +74,9 @@ class Machine(Protocol):
     def folders(self) -> list[Path]:
         """Where a stick is mounted."""
 
+    def load_keyboard(self, keyboard: Keyboard) -> None:
+        """Where there is one. Raises OSError."""
+
 
 @dataclass(slots=True)
 class Desk:
@@ -83,6 +87,8 @@ class Desk:
     mail: Mail
     machine: Machine
     confirm_within_s: float = 120.0
+    has_keyboard: bool = False
+    """Whether this line is a screen with a keyboard of its own."""
 
     def config(self) -> Config:
         """What is in force. Raises ConfigError: nothing, or nothing that this release understands."""

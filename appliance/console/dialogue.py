@@ -65,11 +65,11 @@ class Dialogue:
         self.say(text)
         self.say("-" * min(len(text), 79))
 
-    def ask(self, question: Question[_T]) -> _T:
-        """The value of the first good answer. Raises Back."""
+    def ask(self, question: Question[_T], news: Callable[[], list[str]] | None = None) -> _T:
+        """The value of the first good answer; `news` as for `Terminal.read_line`. Raises Back."""
         default = f" [{question.default}]" if question.default else ""
         while True:
-            raw_answer = self.terminal.read_line(f"{question.prompt}{default}: ").strip()
+            raw_answer = self.terminal.read_line(f"{question.prompt}{default}: ", news=news).strip()
             if raw_answer == "?":
                 self._explain(question.help)
                 continue
@@ -101,6 +101,10 @@ class Dialogue:
         """One of `choices`, shown with numbers from 1; `default` is such a number, 0 for none. Raises Back."""
         for number, choice in enumerate(choices, 1):
             self.say(f"{number:3}  {choice.title}")
+        return self.pick(choices, prompt, default, explain)
+
+    def pick(self, choices: Sequence[_T], prompt: str, default: int, explain: tuple[str, str, str]) -> _T:
+        """As `choose`, for what is shown already."""
         return self.ask(Question(prompt, explain, lambda raw: _numbered(choices, raw), str(default) if default else ""))
 
     def secret(self, prompt: str, explain: tuple[str, str, str] = SECRET_HELP) -> str:
@@ -123,7 +127,7 @@ class Dialogue:
             self.say(f"  {line}")
 
 
-def _numbered(choices: Sequence[_C], raw_answer: str) -> _C:
+def _numbered(choices: Sequence[_T], raw_answer: str) -> _T:
     if raw_answer.isascii() and raw_answer.isdigit() and 0 < int(raw_answer[:6]) <= len(choices):
         return choices[int(raw_answer[:6]) - 1]
     raise Wrong(f"type a number from 1 to {len(choices)}" if len(choices) > 1 else "type 1")

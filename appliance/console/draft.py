@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from appliance.config.box_tables import Keyboard, Mode
 from appliance.config.schema import Config
 from appliance.config.store.edit import document_of, removed, set_value
 
@@ -60,6 +61,8 @@ class Answers:
     hostname: str = ""
     domain: str = ""
     server: str = ""
+    mode: Mode = Mode.GATEWAY
+    keyboard: Keyboard = Keyboard.US
 
 
 def is_simple(config: Config) -> bool:
@@ -115,6 +118,12 @@ def with_hostname(text: str, name: str) -> str:
     return set_value(text, ("hostname",), name)
 
 
+def with_keyboard(text: str, keyboard: Keyboard) -> str:
+    if keyboard is Keyboard.US:
+        return _without(text, "console.keyboard")
+    return set_value(text, ("console", "keyboard"), keyboard.value)
+
+
 def with_domain(text: str, name: str, url: str) -> str:
     """Mail for `name` goes to the server at `url`: its own next hop is changed, or one is made for it."""
     document = document_of(text)
@@ -148,6 +157,7 @@ def without_domain(text: str, name: str) -> str:
 def first(text: str, answers: Answers) -> str:
     """The whole first configuration, on what was delivered."""
     text = with_hostname(text or EMPTY, answers.hostname)
+    text = with_keyboard(set_value(text, ("mode",), answers.mode.value), answers.keyboard)
     for key in ("domain", "next_hop", "network"):
         text = _without(text, key)
     if answers.port.name:

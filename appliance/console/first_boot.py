@@ -11,13 +11,20 @@ from appliance.console.change import commit
 from appliance.console.desk import Desk
 from appliance.console.dialogue import Back, walk
 from appliance.console.domain_questions import DomainQuestions, try_server
-from appliance.console.modes import MODES
+from appliance.console.keyboard import TITLES
+from appliance.console.modes import MODES, mode_of, recommended
 from appliance.console.network_questions import NetworkQuestions
+from appliance.console.pages.keyboard import ask_keyboard
 from appliance.console.pages.password import ask_password
 from appliance.control.protocol import ControlError
 from appliance.core.errors import ConfigError
 
 AS_DELIVERED = "as delivered"
+_MODE_HELP = (
+    "How the box stands in the flow of mail. It can be changed later; domains, rules and",
+    "mail in the queue stay.",
+    "",
+)
 
 
 def is_new(desk: Desk) -> bool:
@@ -27,6 +34,10 @@ def is_new(desk: Desk) -> bool:
         if revision.number == in_force:
             return revision.author == STORE and revision.reason == AS_DELIVERED
     return not in_force
+
+
+class Overtaken(Exception):
+    """Somebody at another line was quicker: the box has its configuration, and its password."""
 
 
 class FirstBoot:
@@ -42,19 +53,35 @@ class FirstBoot:
         dialogue = self._dialogue
         dialogue.title("Mailweir: first configuration")
         dialogue.say("A default stands in brackets and is taken by Enter. ? explains, < goes back.")
+        try:
+            walk([self._guarded(step) for step in self._questions()])
+            return self._commit()
+        except Back:
+            return False
+        except Overtaken:
+            dialogue.say("The box was configured at another line meanwhile; nothing of this is used.")
+            return False
+
+    def _questions(self) -> list[Callable[[], bool]]:
         network, domain = NetworkQuestions(self._desk, self._answers), DomainQuestions(self._desk, self._answers)
-        questions = [
+        return [
+            self._keyboard,
             *(self._titled("Mode"), self._mode),
-            *(self._titled("Network"), *network.address_steps(), network.dns, network.ntp, network.hostname),
+            *(self._titled("Network"), *network.address_steps(), network.hostname, network.dns, network.ntp),
             *(self._titled("Administrator"), self._password),
             *(self._titled("Mail"), domain.domain, domain.server),
             *(self._titled("Summary"), self._summary),
         ]
-        try:
-            walk(questions)
-        except Back:
-            return False
-        return self._commit()
+
+    def _guarded(self, step: Callable[[], bool]) -> Callable[[], bool]:
+        """The step, if the box still waits for its first configuration: two lines may be asking."""
+
+        def guarded() -> bool:
+            if not is_new(self._desk):
+                raise Overtaken
+            return step()
+
+        return guarded
 
     def _titled(self, title: str) -> Callable[[], bool]:
         """A step that asks nothing."""
@@ -65,10 +92,25 @@ class FirstBoot:
 
         return step
 
+    def _keyboard(self) -> bool:
+        if not self._desk.has_keyboard:
+            return False
+        self._dialogue.title("Keyboard")
+        self._answers.keyboard = ask_keyboard(self._desk, self._answers.keyboard)
+        return True
+
     def _mode(self) -> bool:
-        mode = self._dialogue.choose(MODES, "Mode", 1, MODES[0].help)
-        for line in mode.help:
-            self._dialogue.say(f"  {line}")
+        try:
+            ports = self._desk.sysd.ports()
+        except ControlError:
+            ports = []
+        best, reason = recommended(ports)
+        for number, line in enumerate(MODES, 1):
+            self._dialogue.say(f"{number:3}  {line.title}")
+            for sentence in line.help:
+                self._dialogue.say(f"     {sentence}")
+        self._dialogue.say(f"Recommended: {best.mode.value}; {reason}.")
+        self._answers.mode = self._dialogue.pick(MODES, "Mode", MODES.index(best) + 1, _MODE_HELP).mode
         return True
 
     def _password(self) -> bool:
@@ -81,11 +123,12 @@ class FirstBoot:
     def _summary(self) -> bool:
         given = self._answers
         rows = (
-            ("Mode", MODES[0].name),
+            *([("Keyboard", TITLES[given.keyboard])] if self._desk.has_keyboard else []),
+            ("Mode", mode_of(given.mode).mode.value),
             ("Network", given.port.in_words() if given.port.name else "as it is"),
+            ("Name", given.hostname),
             ("DNS servers", " ".join(given.dns) or "none named"),
             ("Time servers", " ".join(given.ntp) or "none named"),
-            ("Name", given.hostname),
             ("Password", "set"),
             ("Domain", given.domain),
             ("Mail server", given.server),
@@ -97,6 +140,8 @@ class FirstBoot:
         return True
 
     def _commit(self) -> bool:
+        if not is_new(self._desk):
+            raise Overtaken
         text = draft.first(self._desk.sysd.text().text, self._answers)
         proposed = self._desk.sysd.propose(text, "first configuration")
         if not commit(self._desk, proposed, ask=False, meanwhile=self._try_again):

@@ -78,6 +78,8 @@ class NetworkQuestions:
         names = [str(port["name"]) for port in ports]
         default = names.index(self._given.port.name) + 1 if self._given.port.name in names else _linked(ports)
         self._dialogue.page(port_lines(ports))
+        self._dialogue.say("Pull or plug a cable, and its port is told here.")
+        news = PortNews(self._desk, ports)
 
         def parse(raw_answer: str) -> str:
             if raw_answer.lower() == "p":
@@ -90,7 +92,7 @@ class NetworkQuestions:
 
         name = "p"
         while name == "p":
-            name = self._dialogue.ask(Question("Port for the mail, or p", _PORT_HELP, parse, str(default)))
+            name = self._dialogue.ask(Question("Port for the mail, or p", _PORT_HELP, parse, str(default)), news)
         self._given.port.name = name
         return True
 
@@ -179,11 +181,40 @@ def port_lines(ports: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
+class PortNews:
+    """What has changed at the ports since it was asked last, as lines to print."""
+
+    def __init__(self, desk: Desk, ports: list[dict[str, Any]]) -> None:
+        """`ports`: what is shown already."""
+        self._desk = desk
+        self._seen = _links(ports)
+
+    def __call__(self) -> list[str]:
+        try:
+            ports = self._desk.sysd.ports()
+        except ControlError:
+            return []  # it is asked again in a second
+        before, self._seen = self._seen, _links(ports)
+        lines = [f"  {name} is gone" for name in before.keys() - self._seen.keys()]
+        for port in ports:
+            name = str(port["name"])
+            if name not in before:
+                lines.append(f"  {name} is new, {port.get('mac') or 'without a MAC'}")
+            if before.get(name, False) != self._seen[name]:
+                speed = f", {port['speed_mbit']} Mbit/s" if port.get("speed_mbit") else ""
+                lines.append(f"  {name}: link is up{speed}" if self._seen[name] else f"  {name}: link is down")
+        return lines
+
+
+def _links(ports: list[dict[str, Any]]) -> dict[str, bool]:
+    return {str(port["name"]): bool(port.get("link")) for port in ports}
+
+
 def find_by_plugging(desk: Desk) -> str:
     """The port whose link changes first; empty if somebody gives up."""
     dialogue = desk.dialogue
     dialogue.say("Plug a cable into the port that you mean, or pull it out. Enter: give up.")
-    before = {str(port["name"]): bool(port.get("link")) for port in desk.sysd.ports()}
+    before = _links(desk.sysd.ports())
     for _ in range(_LONGEST_SEARCH):
         if dialogue.terminal.pressed(1.0):
             return ""

@@ -72,12 +72,20 @@ class Terminal:
             self._out(f"{line}\r\n")
             shown += 1
 
-    def read_line(self, prompt: str, *, echo: bool = True, left_s: Callable[[], float] | None = None) -> str:
+    def read_line(
+        self,
+        prompt: str,
+        *,
+        echo: bool = True,
+        left_s: Callable[[], float] | None = None,
+        news: Callable[[], list[str]] | None = None,
+    ) -> str:
         """What is typed until Enter.
 
         Args:
             echo: False: nothing is shown of it.
             left_s: asked every second and shown before the prompt; at 0 the line ends, as it is.
+            news: asked every second, while nothing comes, for lines to print above the prompt.
 
         Raises:
             Cancelled: Ctrl-C.
@@ -97,6 +105,8 @@ class Terminal:
                     raise Idle
                 if left_s is not None and not self._still(prompt, left_s, typed if echo else ""):
                     return ""
+                if news is not None and not self._ahead:
+                    self._tell(news(), prompt, typed if echo else "")
                 continue
             key = self._ahead.pop(0)
             if key is Key.ENTER:
@@ -132,6 +142,12 @@ class Terminal:
 
     def _show(self, prompt: str, left_s: Callable[[], float] | None) -> None:
         self._out(prompt if left_s is None else f"{left_s():4.0f} s left; {prompt}")
+
+    def _tell(self, lines: list[str], prompt: str, typed: str) -> None:
+        if lines:
+            self._out("\r\n")
+            self.say("\n".join(lines))
+            self._out(prompt + printable(typed))
 
     def _still(self, prompt: str, left_s: Callable[[], float], typed: str) -> bool:
         left = left_s()

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from appliance.config.box_tables import Keyboard
 from appliance.config.schema import Config
 from appliance.console.desk import Desk
 from appliance.console.dialogue import Dialogue
@@ -100,6 +101,7 @@ class PlainBoard:
 
     def __init__(self, folder: Path) -> None:
         self.temperature: float | None = 48.0
+        self.keyboards: list[str] = []
         self._folder = folder
 
     def memory_mib(self) -> tuple[int, int] | None:
@@ -107,6 +109,9 @@ class PlainBoard:
 
     def temperature_c(self) -> float | None:
         return self.temperature
+
+    def load_keyboard(self, keyboard: Keyboard) -> None:
+        self.keyboards.append(keyboard.value)
 
     def folders(self) -> list[Path]:
         return [self._folder]
@@ -155,14 +160,14 @@ class ConsoleBench:
 
         self.sysd.run(scenario)
 
-    def type(self, *script: Typed, may_leave: bool = False) -> str:
+    def type(self, *script: Typed, may_leave: bool = False, screen: bool = False) -> str:
         """What the menu wrote until the script was over."""
         asked, line = dialogue(*script)
         self.line = line
 
         async def scenario(bench: SysdBench) -> None:
             self.loop = asyncio.get_running_loop()
-            desk = Desk(asked, bench.client, self.mail, self.board)
+            desk = Desk(asked, bench.client, self.mail, self.board, has_keyboard=screen)
 
             def work() -> None:
                 with suppress(HungUp):

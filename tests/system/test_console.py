@@ -12,12 +12,11 @@ from pathlib import Path
 import pexpect
 
 from tests.support.conditions import until
+from tests.support.first_boot_script import PASSWORD, first_boot, keep
 from tests.support.gateway import Gateway, toml
 from tests.support.package import ROOT
 from tests.support.sink import Sink
 from tests.support.sysd_of_console import SysdOfConsole
-
-PASSWORD = "violet anchor drumming kettle"
 
 
 class GatewayOfSysd(Gateway):
@@ -54,28 +53,15 @@ def answer(menu: pexpect.spawn, *pairs: tuple[str, str]) -> None:
 
 
 def walk_to_the_commit(menu: pexpect.spawn, server: str) -> None:
-    answer(
-        menu,
-        ("Mode [1]: ", "?"),
-        ("Mode [1]: ", ""),
-        ("Port for the mail, or p [1]: ", "1"),
-        ("VLAN [none]: ", ""),
-        ("Number [1]: ", ""),
-        ("DNS servers [none]: ", "192.0.2.53"),
-        ("Time servers [none]: ", "<"),
-        ("DNS servers [192.0.2.53]: ", "none"),
-        ("Time servers [none]: ", ""),
-        ("Name of this box: ", "mx"),
-        ("Name of this box: ", "mx.example.test"),
-        ("Administrator's password: ", PASSWORD),
-        ("The same again: ", PASSWORD),
-        ("Protected domain: ", "example.test"),
-        ("Mail server of example.test: ", server),
-    )
+    pairs = first_boot(server=server)
+    answer(menu, ("Mode [1]: ", "?"), *pairs[:4])
+    answer(menu, ("Name of this box: ", "mx"), pairs[4])
+    answer(menu, ("DNS servers [none]: ", "192.0.2.53"), ("Time servers [none]: ", "<"))
+    answer(menu, ("DNS servers [192.0.2.53]: ", "none"), *pairs[6:-1])
     menu.expect_exact("ok  banner: 220")
     menu.expect_exact("NO  STARTTLS: not offered")
     menu.expect_exact("It works.")
-    answer(menu, ("Put this in force [Y/n]: ", "y"))
+    answer(menu, pairs[-1])
 
 
 def verdict_is_shown(menu: pexpect.spawn) -> bool:
@@ -86,9 +72,9 @@ def verdict_is_shown(menu: pexpect.spawn) -> bool:
 def test_the_first_boot_ends_with_a_gateway_that_passes_mail_on(tmp_path: Path) -> None:
     with Sink() as sink, box(tmp_path) as (sysd, menu):
         walk_to_the_commit(menu, f"127.0.0.1:{sink.port}")
-        answer(menu, ("s left; keep? [y/N] ", "y"))
+        answer(menu, keep()[0])
         menu.expect_exact("Kept: revision 2.")
-        answer(menu, ("Send a test message to postmaster@example.test [Y/n]: ", ""))
+        answer(menu, keep()[1])
         menu.expect_exact("250 2.0.0 Ok")
         menu.expect_exact("Mailweir on mx.example.test")
         (taken,) = sink.taken

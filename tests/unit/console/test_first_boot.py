@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
+from tests.support.commit_bench import GOOD
 from tests.support.console import ConsoleBench
 
 PASSWORD = "violet anchor drumming kettle"
 MODE, PORT, PLAIN, DHCP = "", "1", "none", "1"
-NETWORK = (PORT, PLAIN, DHCP, "192.0.2.53", "ntp.example.com", "mx.example.com")
+NETWORK = (PORT, PLAIN, DHCP, "mx.example.com", "192.0.2.53", "ntp.example.com")
 MAIL = ("example.com", "mail.example.com")
 
 
@@ -40,9 +42,9 @@ def test_a_fixed_address_on_a_vlan_is_asked_for_piece_by_piece(tmp_path: Path) -
         "192.0.3.1",
         "192.0.2.1",
         "none",
-        "none",
-        "none",
         "mx.example.com",
+        "none",
+        "none",
     )
     text = bench.type(MODE, *fixed, PASSWORD, PASSWORD, *MAIL, "y", "y", "n")
     assert "prefix length is missing" in text and "not in 192.0.2.0/24" in text
@@ -62,7 +64,7 @@ def test_the_summary_can_be_refused_and_answers_are_the_defaults_then(tmp_path: 
 def test_back_goes_to_the_question_before_over_all_that_was_not_asked(tmp_path: Path) -> None:
     bench = ConsoleBench(tmp_path, configured=False)
     text = bench.type(MODE, PORT, PLAIN, DHCP, "<", "<", "<", "2", "7", "1")
-    assert text.endswith("DNS servers [none]: ")
+    assert text.endswith("Name of this box: ")
     assert text.count("Port for the mail, or p [1]: ") == 2
 
 
@@ -105,7 +107,7 @@ def test_without_a_kept_configuration_the_first_boot_comes_again_with_its_answer
     text = bench.type(*begun, bench.said("s left"), bench.pass_s(121), bench.said("in force again"), MODE, "", "", "")
     assert "The time is over: not kept." in text
     assert "Revision 1 is in force again." in text
-    assert text.endswith("DNS servers [192.0.2.53]: ")
+    assert text.endswith("Name of this box [mx.example.com]: ")
     assert "gw.example.test" in bench.in_force()
 
 
@@ -113,3 +115,45 @@ def test_ctrl_c_begins_the_first_boot_anew_and_leaves_no_way_out(tmp_path: Path)
     text = ConsoleBench(tmp_path, configured=False).type(MODE, b"\x03", b"\x03\x04\x1c\x1a")
     assert text.count("Mailweir: first configuration") == 3
     assert "Leave" not in text
+
+
+def test_each_mode_is_explained_and_one_recommended_by_what_the_ports_show(tmp_path: Path) -> None:
+    text = ConsoleBench(tmp_path, configured=False).type()
+    assert "     One network port is enough." in text
+    assert "Recommended: gateway; it needs one network port, and eth0 has a cable in it." in text
+    assert text.endswith("Mode [1]: ")
+
+
+def test_ports_are_told_live_while_the_question_stands_there(tmp_path: Path) -> None:
+    bench = ConsoleBench(tmp_path, configured=False)
+
+    def change(**links: bool) -> Callable[[], bool]:
+        def changed() -> bool:
+            bench.machine.links.update(links)
+            return True
+
+        return changed
+
+    live = (
+        *(change(eth1=True), bench.said("eth1: link is up, 1000 Mbit/s"), b"et", change(eth0=False)),
+        *(bench.said("eth0: link is down"), change(usb0=True), bench.said("usb0 is new"), b"h1\r"),
+    )
+    text = bench.type(MODE, *live)
+    assert "eth0: link is down\nPort for the mail, or p [1]: et" in text
+    assert text.endswith("VLAN [none]: ")
+
+
+def test_who_is_overtaken_at_another_line_changes_nothing_any_more(tmp_path: Path) -> None:
+    bench = ConsoleBench(tmp_path, configured=False)
+    other = GOOD.replace("gw.", "other.")
+
+    def elsewhere() -> bool:
+        client = bench.sysd.client
+        client.commit(client.propose(other).revision)
+        client.confirm()
+        return True
+
+    text = bench.type(MODE, *NETWORK[:-1], elsewhere, NETWORK[-1])
+    assert "configured at another line meanwhile" in text
+    assert "Administrator's password" not in text and "Mailweir on other.example.test" in text
+    assert bench.in_force() == other
