@@ -21,7 +21,10 @@ DEFAULT_STORE = "/var/lib/mailweir-config"
 def sysd(store: str, socket: str, factory: str | None, erase: tuple[str, ...], unit: str, network: bool) -> int:
     """Own the configuration and answer the other roles, until SIGTERM."""
     from appliance.daemon.sysd import Options, run
+    from appliance.daemon.systemd import SystemdMounts, SystemdShells
     from appliance.network.look import Look
+    from appliance.removable.devices import Devices
+    from appliance.removable.sticks import Sticks
 
     return run(
         Options(
@@ -32,5 +35,7 @@ def sysd(store: str, socket: str, factory: str | None, erase: tuple[str, ...], u
             unit=unit,
             network=network,
             probes=Look(),
+            sticks=Sticks(Devices(), SystemdMounts()) if SystemdMounts.are_there() else None,
+            shells=SystemdShells() if SystemdShells.are_there() else None,
         )
     )

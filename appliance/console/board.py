@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from appliance.config.box_tables import Keyboard
 from appliance.console.keyboard import load, screen_of
-
-_MOUNT_ROOTS = ("/media/", "/mnt/", "/run/media/")
 
 
 class Board:
@@ -39,11 +36,3 @@ class Board:
     def load_keyboard(self, keyboard: Keyboard) -> None:
         if screen_of(0):
             load(keyboard)
-
-    def folders(self) -> list[Path]:
-        try:
-            mounts = (self._root / "proc/mounts").read_text().splitlines()
-        except OSError:
-            return []
-        places = [mount.split(" ")[1].replace("\\040", " ") for mount in mounts if mount.count(" ") > 1]
-        return [Path(place) for place in places if place.startswith(_MOUNT_ROOTS) and os.access(place, os.W_OK)]

@@ -1,4 +1,4 @@
-"""How a box can stand in the flow of mail: one line of the table for each way that is built, and which one fits. Pure."""
+"""How a box can stand in the flow of mail: a line of the table for each way that is built, and which one fits. Pure."""
 
 from __future__ import annotations
 

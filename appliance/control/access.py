@@ -38,6 +38,11 @@ MAY: Mapping[str, frozenset[str]] = {
     "password.set": _OPERATORS,  # the pages must tell the old one; root at the console need not
     "power.reboot": _OPERATORS,
     "power.off": _OPERATORS,
+    "stick.list": _ROOT_ALONE,  # who stands at the box
+    "stick.files": _ROOT_ALONE,
+    "stick.save": _ROOT_ALONE,
+    "stick.load": _ROOT_ALONE,
+    "shell.open": _ROOT_ALONE,
     "factory_reset": _ROOT_ALONE,  # by hand, at the console
 }
 

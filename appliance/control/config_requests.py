@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from appliance import __version__
 from appliance.config.complaints import Complaint
@@ -26,6 +26,16 @@ from appliance.core.errors import ConfigError
 
 MAX_COMPLAINTS = 200
 _LONGEST_REASON = 200
+
+
+class Exported(NamedTuple):
+    """An archive, and what is known of it."""
+
+    octets: bytes
+    revision: int
+    hostname: str
+    outside: list[str]
+    """Files that the configuration refers to, and that lie elsewhere: not in the archive."""
 
 
 class ConfigRequests:
@@ -130,23 +140,38 @@ class ConfigRequests:
         return self._text(asker, await self._commits.diff(old, new), new)
 
     async def _export(self, asker: Asker, args: dict[str, Any]) -> object:
-        number = typed(args, messages.GetArgs).revision or self._store.current
+        made = self.exported(typed(args, messages.GetArgs).revision)
+        parcel = self._parcels.put(asker.uid, made.octets)
+        return messages.Archive(
+            parcel=parcel, size_bytes=len(made.octets), revision=made.revision, outside=made.outside
+        )
+
+    async def _import(self, asker: Asker, args: dict[str, Any]) -> object:
+        asked = typed(args, messages.ImportArgs)
+        octets = self._parcels.take(asker.uid, asked.parcel)
+        return await self.taken_in(octets, asker.author(asked.author), asked.reason)
+
+    # -- archives, for `stick_requests`, too
+
+    def exported(self, revision: int = 0) -> Exported:
+        """A revision as an archive; 0: what is in force. Raises StoreError."""
+        number = revision or self._store.current
         facts = self._store.facts(number)
         text, secrets = self._store.text(number), self._store.secrets(number)
         about = archive.About(
             release=__version__, revision=number, author=facts.author, at_s=facts.at_s, reason=facts.reason
         )
         octets = archive.packed(archive.Bundle(about=about, text=text, secrets=secrets))
-        outside = [value for _, value in references(document_of(text)) if os.path.isabs(value)]
-        parcel = self._parcels.put(asker.uid, octets)
-        return messages.Archive(parcel=parcel, size_bytes=len(octets), revision=number, outside=outside)
+        document = document_of(text)
+        outside = [value for _, value in references(document) if os.path.isabs(value)]
+        return Exported(octets, number, str(document.get("hostname", "")), outside)
 
-    async def _import(self, asker: Asker, args: dict[str, Any]) -> object:
-        asked = typed(args, messages.ImportArgs)
-        bundle = archive.unpacked(self._parcels.take(asker.uid, asked.parcel))
+    async def taken_in(self, octets: bytes, author: str, reason: str = "") -> messages.Proposal:
+        """Proposes what an archive holds. Raises StoreError: it is none, or cannot be proposed."""
+        bundle = archive.unpacked(octets)
         about = bundle.about
-        reason = asked.reason or f"import of revision {about.revision}: {about.reason}"
-        return await self._proposed(bundle.text, asker.author(asked.author), reason, bundle.secrets)
+        reason = reason or f"import of revision {about.revision}: {about.reason}"
+        return await self._proposed(bundle.text, author, reason, bundle.secrets)
 
     # -- texts of any length
 

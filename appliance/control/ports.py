@@ -16,6 +16,13 @@ class Power(Protocol):
     async def power_off(self) -> None: ...
 
 
+class Shells(Protocol):
+    """A root shell on a terminal, in the place of the menu that stands there."""
+
+    async def open(self, line: str) -> None:
+        """`line`: the terminal's name below /dev. Returns once it is under way. OSError: it is not."""
+
+
 class Service(Protocol):
     """A role under systemd or the like. OSError: it could not be done; the text is the reason."""
 

@@ -24,6 +24,9 @@ DEFAULT_SOCKET = "/run/mailweir/sysd.sock"
 COMMIT_TIMEOUT_S = 180.0
 """Each room that applies a change has a minute, and may have to go back."""
 
+STICK_TIMEOUT_S = 120.0
+"""Old sticks are slow to write, and slower to be checked when they are mounted."""
+
 _T = TypeVar("_T")
 
 
@@ -91,6 +94,25 @@ class Sysd:
         args = {"parcel": self._sent(archive), "reason": reason, "author": self._author}
         return self._ask("config.import", messages.Proposal, args)
 
+    # -- sticks
+
+    def sticks(self) -> list[messages.Stick]:
+        """Those that are plugged in."""
+        return self._ask("stick.list", messages.StickList).sticks
+
+    def stick_files(self, device: str) -> list[messages.StickFile]:
+        """The backups on it, newest first."""
+        return self._ask("stick.files", messages.StickFiles, {"device": device}, STICK_TIMEOUT_S).files
+
+    def save_to_stick(self, device: str) -> messages.Saved:
+        """Writes what is in force to it."""
+        return self._ask("stick.save", messages.Saved, {"device": device}, STICK_TIMEOUT_S)
+
+    def load_from_stick(self, device: str, name: str) -> messages.Proposal:
+        """Proposes what a backup holds; commits nothing."""
+        args = {"device": device, "name": name, "author": self._author}
+        return self._ask("stick.load", messages.Proposal, args, STICK_TIMEOUT_S)
+
     # -- the machine
 
     def ports(self) -> list[dict[str, Any]]:
@@ -113,6 +135,10 @@ class Sysd:
         """RequestRefused says what would make a weak one stronger."""
         self._plain("password.set", {"password": password, "old": old, "source": source})
 
+    def open_shell(self, line: str, password: str) -> None:
+        """A root shell takes the place of the menu on the terminal `line`, as "ttyS0"."""
+        self._plain("shell.open", {"line": line, "password": password, "author": self._author})
+
     def factory_reset(self, typed: str) -> None:
         """Erases everything at the restart that this begins; `typed` must be `RESET_WORDS`."""
         self._plain("factory_reset", {"typed": typed, "author": self._author})
@@ -130,8 +156,10 @@ class Sysd:
                 ) from error
             raise
 
-    def _ask(self, request: str, kind: type[_T], args: dict[str, Any] | None = None) -> _T:
-        return msgspec.convert(self._plain(request, args or {}), kind)
+    def _ask(
+        self, request: str, kind: type[_T], args: dict[str, Any] | None = None, timeout_s: float = 30.0
+    ) -> _T:
+        return msgspec.convert(self._plain(request, args or {}, timeout_s), kind)
 
     def _text_args(self, text: str) -> dict[str, str]:
         octets = text.encode()

@@ -77,6 +77,22 @@ class SetPasswordArgs(_Args):
     source: str = ""
 
 
+class StickArgs(_Args):
+    device: str
+
+
+class StickLoadArgs(_Args):
+    device: str
+    name: str
+    author: str = ""
+
+
+class ShellArgs(_Args):
+    line: str  # the terminal's name below /dev
+    password: str
+    author: str = ""
+
+
 class ResetArgs(_Args):
     typed: str
     author: str = ""
@@ -106,6 +122,40 @@ class Archive(msgspec.Struct, kw_only=True):
     revision: int
     outside: list[str] = []
     """Files that the configuration refers to, and that lie elsewhere: not in the archive."""
+
+
+class Stick(msgspec.Struct):
+    """A removable file system."""
+
+    device: str
+    kind: str
+    label: str
+    size_bytes: int
+    model: str
+
+
+class StickList(msgspec.Struct, kw_only=True):
+    sticks: list[Stick]
+
+
+class StickFile(msgspec.Struct):
+    name: str
+    size_bytes: int
+    at_s: float
+
+
+class StickFiles(msgspec.Struct, kw_only=True):
+    files: list[StickFile]
+    """Newest first."""
+
+
+class Saved(msgspec.Struct, kw_only=True):
+    """A backup that is on the stick, which is unmounted again."""
+
+    name: str
+    size_bytes: int
+    revision: int
+    outside: list[str] = []
 
 
 class Revision(msgspec.Struct, kw_only=True):

@@ -6,6 +6,7 @@ Made by `daemon.sysd`, which gives the handlers to `access.admit`.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -17,13 +18,14 @@ from appliance.control.access import ROOT, AskedHandler, Asker
 from appliance.control.administrator import Administrator
 from appliance.control.arguments import typed
 from appliance.control.config_requests import open_proposals
-from appliance.control.ports import Power, Probes
+from appliance.control.ports import Power, Probes, Shells
 from appliance.control.protocol import RequestRefused
 from appliance.core.errors import GatewayError
 
 _T = TypeVar("_T")
 _PROBES = ("ping", "dns", "smtp")
 _LONGEST_TARGET = 260
+_LINE = re.compile(r"tty[A-Za-z]{0,4}[0-9]{1,3}")
 
 
 class SystemRequests:
@@ -35,6 +37,7 @@ class SystemRequests:
         administrator: Administrator,
         power: Power,
         probes: Probes | None,
+        shells: Shells | None,
         reset: Callable[[], None],
         *,
         is_resetting: Callable[[], bool],
@@ -46,6 +49,7 @@ class SystemRequests:
         self._administrator = administrator
         self._power = power
         self._probes = probes
+        self._shells = shells
         self._reset = reset
         self._is_resetting = is_resetting
         self._monotonic = monotonic
@@ -62,6 +66,7 @@ class SystemRequests:
             "password.set": self._set_password,
             "power.reboot": self._reboot,
             "power.off": self._power_off,
+            "shell.open": self._open_shell,
             "factory_reset": self._factory_reset,
         }
 
@@ -115,6 +120,23 @@ class SystemRequests:
         await self._administrator.set(asked.password, [os.uname().nodename])
         self._tell("administrator_changed", {"by": asker.role})
         return {"set": True}
+
+    async def _open_shell(self, asker: Asker, args: dict[str, Any]) -> object:
+        asked = typed(args, messages.ShellArgs)
+        if not _LINE.fullmatch(asked.line):
+            raise RequestRefused(f"{asked.line[:40]!r} is no terminal of this box")
+        if self._shells is None or not await self._commits.may_have_shell():
+            raise RequestRefused("there is no shell here")
+        by = {"line": asked.line, "author": asker.author(asked.author)}
+        if not await self._administrator.verify(asked.password, asked.line):
+            self._tell("shell_refused", dict(by))
+            raise RequestRefused("the password is wrong")
+        self._tell("shell_opened", dict(by))
+        try:
+            await self._shells.open(asked.line)
+        except OSError as error:
+            raise RequestRefused(f"the shell: {error.strerror or error}") from error
+        return {"under_way": "shell"}
 
     # -- power
 

@@ -29,13 +29,15 @@ from appliance.control.administrator import Administrator
 from appliance.control.config_requests import ConfigRequests
 from appliance.control.gateway import Gateway
 from appliance.control.parcels import Parcels
-from appliance.control.ports import Power, Probes, Service
+from appliance.control.ports import Power, Probes, Service, Shells
 from appliance.control.server import ControlServer
+from appliance.control.stick_requests import StickRequests
 from appliance.control.system_requests import SystemRequests
 from appliance.core.errors import ConfigError
 from appliance.daemon.notify import notify, watchdog_interval_s
 from appliance.daemon.systemd import SystemdPower, SystemdService
 from appliance.observe.events import ERROR, INFO, EventLog
+from appliance.removable.sticks import Sticks
 
 if TYPE_CHECKING:
     from appliance.daemon.network_applier import NetworkApplier
@@ -72,6 +74,8 @@ class Options:
     power: Power = field(default_factory=SystemdPower)
     service: Service | None = None
     probes: Probes | None = None
+    sticks: Sticks | None = None
+    shells: Shells | None = None
     timer: Timer = field(default_factory=LoopTimer)
     network: bool = False
     """Sets up this machine's network and firewall, too."""
@@ -128,12 +132,15 @@ async def serve(options: Options, stop: asyncio.Event, tell: Callable[[str, dict
             administrator,
             options.power,
             options.probes,
+            options.shells,
             lambda: reset.request(options.store, files),
             is_resetting=lambda: reset.is_requested(options.store),
             monotonic=time.monotonic,
             tell=tell,
         )
-        handlers = {**ConfigRequests(commits, parcels).handlers(), **parcels.handlers(), **system.handlers()}
+        config = ConfigRequests(commits, parcels)
+        rooms = (config, parcels, system, StickRequests(options.sticks, config, tell))
+        handlers = {name: handler for room in rooms for name, handler in room.handlers().items()}
         server = ControlServer(
             options.socket,
             admit(handlers, _roles()),

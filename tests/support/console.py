@@ -14,6 +14,8 @@ from appliance.console.desk import Desk
 from appliance.console.dialogue import Dialogue
 from appliance.console.menu import Menu
 from appliance.console.terminal import HungUp, Terminal
+from appliance.removable.devices import Devices, Stick
+from appliance.removable.sticks import Sticks
 from tests.support.commit_bench import GOOD
 from tests.support.sysd_bench import NotingMachine, SysdBench
 
@@ -99,10 +101,9 @@ class NotingMail:
 class PlainBoard:
     """A `desk.Machine`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
         self.temperature: float | None = 48.0
         self.keyboards: list[str] = []
-        self._folder = folder
 
     def memory_mib(self) -> tuple[int, int] | None:
         return 120, 512
@@ -113,8 +114,32 @@ class PlainBoard:
     def load_keyboard(self, keyboard: Keyboard) -> None:
         self.keyboards.append(keyboard.value)
 
-    def folders(self) -> list[Path]:
-        return [self._folder]
+
+class PlainSticks(Devices):
+    """Folders for sticks, and a `removable.sticks.Mounts` over them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.names: list[str] = []
+        self.mounted = ""
+
+    def plug(self, name: str = "sda1") -> Path:
+        self.names.append(name)
+        place = self._folder / f"stick-{name}"
+        place.mkdir(exist_ok=True)
+        return place
+
+    def sticks(self) -> list[Stick]:
+        return [Stick(name, "vfat", "KEYS", 8 << 30, "Plain Stick") for name in self.names]
+
+    async def mount(self, device: str, *, writable: bool) -> Path:
+        assert not self.mounted, "one at a time"
+        self.mounted = device
+        return self._folder / f"stick-{device}"
+
+    async def unmount(self) -> None:
+        assert self.mounted
+        self.mounted = ""
 
 
 class PortsAndProbes(NotingMachine):
@@ -131,6 +156,9 @@ class PortsAndProbes(NotingMachine):
             for number, (name, link) in enumerate(self.links.items())
         ]
 
+    async def open(self, line: str) -> None:
+        self._note(f"shell on {line}")
+
     async def probe(self, kind: str, target: str) -> dict[str, Any]:
         self._note(f"{kind} {target}")
         ok = self.server_works
@@ -143,9 +171,10 @@ class ConsoleBench:
     def __init__(self, folder: Path, *, configured: bool = True) -> None:
         self.sysd = SysdBench(folder)
         self.machine = self.sysd.options.probes = self.sysd.options.power = PortsAndProbes()
-        self.stick = folder / "stick"
-        self.stick.mkdir()
-        self.mail, self.board = NotingMail(), PlainBoard(self.stick)
+        self.plugged = PlainSticks(folder)
+        self.sysd.options.sticks = Sticks(self.plugged, self.plugged)
+        self.sysd.options.shells = self.machine
+        self.mail, self.board = NotingMail(), PlainBoard()
         self.loop: asyncio.AbstractEventLoop
         if configured:
             self.put(GOOD.replace("gw.", "mx."))

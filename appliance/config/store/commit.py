@@ -158,6 +158,14 @@ class Commits:
         text = await asyncio.to_thread(self._store.text, number)
         return await self.propose(text, author, f"back to revision {number}")
 
+    async def may_have_shell(self) -> bool:
+        """Whether what is in force lets the console have a root shell; not where it cannot be read."""
+        try:
+            config = await asyncio.to_thread(self._config)
+        except (ConfigError, OSError):
+            return False
+        return config is not None and config.console.shell
+
     async def diff(self, old: int, new: int) -> str:
         """What changed from one revision to another; 0 is the empty text. Raises StoreError: there is none."""
         return await asyncio.to_thread(self._diff, old, new)

@@ -1,22 +1,19 @@
-"""Backup to a folder, and restore from it: a stick, wherever it is mounted."""
+"""Backup to a USB stick, and restore from one. `sysd` has the stick mounted for the moment that it takes."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
-from appliance.config.store.archive import MAX_ARCHIVE_BYTES
 from appliance.console.change import commit
 from appliance.console.desk import Desk
-from appliance.console.dialogue import Question, Wrong
+from appliance.console.dialogue import Back
+from appliance.console.times import local_time
+from appliance.control.sysd_messages import Stick, StickFile
 
-_SUFFIX = ".mailweir.tar"
-_MOST_FILES = 40
 _HELP = (
-    "The folder where the stick is mounted, as in /media/stick.",
-    "The file holds the configuration and its secrets, not encrypted.",
-    "Keep the stick as safe as the keys.",
+    "The file holds the configuration with its secrets, not encrypted; not the mail.",
+    "Keep the stick as safe as the keys of the house.",
+    "It can be restored on another box, of another kind too.",
 )
 
 
@@ -27,75 +24,68 @@ class _Act:
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
-    path: Path
+class _Choice:
+    stick: Stick
 
     @property
     def title(self) -> str:
-        return self.path.name
+        it = self.stick
+        return " ".join(filter(None, (f"{it.device}:", it.label, it.model, f"({it.kind}, {_size(it.size_bytes)})")))
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    file: StickFile
+
+    @property
+    def title(self) -> str:
+        return f"{self.file.name}  {local_time(self.file.at_s)}  {_size(self.file.size_bytes)}"
 
 
 def backup_page(desk: Desk) -> None:
-    acts = (_Act("backup: write configuration and secrets to a folder", True), _Act("restore: read them back", False))
-    saves = desk.dialogue.choose(acts).saves
-    mounted = desk.machine.folders()
-    default = str(mounted[0]) if mounted else ""
-    folder = desk.dialogue.ask(Question("Folder", _HELP, _folder, default))
+    acts = (
+        _Act("backup: write configuration and secrets to a USB stick", True),
+        _Act("restore: read them back from one", False),
+    )
+    saves = desk.dialogue.choose(acts, explain=_HELP).saves
+    stick = choose_stick(desk)
     if saves:
-        save(desk, folder)
+        _save(desk, stick)
     else:
-        _restore(desk, folder)
+        restore(desk, stick)
 
 
-def save(desk: Desk, folder: Path) -> Path:
-    """The new file's path. Raises OSError: nothing of it stays."""
-    made, octets = desk.sysd.export()
-    path = _new_file(folder, desk.config().hostname, made.revision)
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        with open(fd, "wb") as target:
-            target.write(octets)
-            target.flush()
-            os.fsync(target.fileno())
-        _sync_folder(folder)
-    except OSError:
-        path.unlink(missing_ok=True)
-        raise
-    desk.dialogue.say(f"Revision {made.revision}, {len(octets)} octets, is in {path}.")
+def choose_stick(desk: Desk) -> Stick:
+    """The stick to use, which is plugged in now. Raises Back."""
+    while not (found := desk.sysd.sticks()):
+        if not desk.dialogue.yes("There is no stick with vfat, exfat or ext4. Plug one in. Look again", default=True):
+            raise Back
+    if len(found) == 1:
+        desk.dialogue.say(f"  {_Choice(found[0]).title}")
+        return found[0]
+    return desk.dialogue.choose([_Choice(stick) for stick in found], "Stick").stick
+
+
+def restore(desk: Desk, stick: Stick) -> bool:
+    """Whether a backup from the stick is in force for good. Raises Back."""
+    files = [_File(file) for file in desk.sysd.stick_files(stick.device)]
+    if not files:
+        desk.dialogue.say("There is no backup on it; backups are files named *.mailweir.tar in the top folder.")
+        return False
+    chosen = desk.dialogue.choose(files, "File", 1 if len(files) == 1 else 0).file
+    return commit(desk, desk.sysd.load_from_stick(stick.device, chosen.name))
+
+
+def _save(desk: Desk, stick: Stick) -> None:
+    made = desk.sysd.save_to_stick(stick.device)
+    desk.dialogue.say(f"Revision {made.revision}, {made.size_bytes} octets, is in {made.name}.")
     for outside in made.outside:
         desk.dialogue.say(f"  Not in it, for it lies elsewhere: {outside}")
-    return path
+    desk.dialogue.say("The stick can be pulled out now.")
 
 
-def _restore(desk: Desk, folder: Path) -> None:
-    files = [_File(path) for path in sorted(folder.glob(f"*{_SUFFIX}"))[-_MOST_FILES:]]
-    if not files:
-        desk.dialogue.say(f"There is no *{_SUFFIX} in {folder}.")
-        return
-    path = desk.dialogue.choose(files, "File", 1 if len(files) == 1 else 0).path
-    with path.open("rb") as source:
-        octets = source.read(MAX_ARCHIVE_BYTES + 1)
-    commit(desk, desk.sysd.take_in(octets, f"restored from {path.name}"))
-
-
-def _new_file(folder: Path, hostname: str, revision: int) -> Path:
-    stem = f"{hostname[:60]}-{revision}"
-    path, number = folder / f"{stem}{_SUFFIX}", 2
-    while path.exists():
-        path, number = folder / f"{stem}-{number}{_SUFFIX}", number + 1
-    return path
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _folder(raw_answer: str) -> Path:
-    path = Path(raw_answer)
-    if not raw_answer.startswith("/") or "\0" in raw_answer or not path.is_dir():
-        raise Wrong("write a folder that is there, from the root, as in /media/stick")
-    return path
+def _size(octets: int) -> str:
+    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if octets >= unit:
+            return f"{octets / unit:.1f} {name}"
+    return f"{octets} octets"

@@ -163,23 +163,41 @@ def test_the_history_shows_what_changed_and_leads_back(bench: ConsoleBench) -> N
     assert "gw.example.test" in bench.in_force()
 
 
-def test_a_backup_can_be_restored(bench: ConsoleBench) -> None:
-    bench.type(BACKUP, "1", "")
-    (archive,) = bench.stick.iterdir()
+def test_a_backup_goes_to_a_stick_and_can_be_restored(bench: ConsoleBench) -> None:
+    stick = bench.plugged.plug()
+    text = bench.type(BACKUP, "1")
+    (archive,) = stick.iterdir()
     assert archive.name == "mx.example.test-2.mailweir.tar" and archive.stat().st_mode & 0o77 == 0
+    assert "sda1: KEYS Plain Stick (vfat, 8.0 GiB)" in text and "can be pulled out now" in text
     bench.type(NETWORK, "5", "new.example.test", "y", "y")
-    bench.type(BACKUP, "2", "", "", "y", "y")
+    assert 'hostname = "mx.example.test"' in bench.type(BACKUP, "2", "", "y", "y")
     assert "mx.example.test" in bench.in_force()
+    assert not bench.plugged.mounted
 
 
 def test_a_second_backup_leaves_the_first_one_alone(bench: ConsoleBench) -> None:
-    bench.type(BACKUP, "1", "", BACKUP, "1", "")
-    assert len(list(bench.stick.iterdir())) == 2
+    stick = bench.plugged.plug()
+    bench.type(BACKUP, "1", BACKUP, "1")
+    assert len(list(stick.iterdir())) == 2
+
+
+def test_a_stick_may_be_plugged_in_late_and_one_of_several_is_chosen(bench: ConsoleBench) -> None:
+    def plug() -> bool:
+        bench.plugged.plug("sda1")
+        bench.plugged.plug("sdb1")
+        return True
+
+    text = bench.type(BACKUP, "1", "y", plug, "y", "2")
+    assert "There is no stick" in text and "is in mx.example.test-2.mailweir.tar" in text
+    assert "  2  sdb1: KEYS" in text
 
 
 def test_an_archive_that_is_none_is_told_and_the_menu_goes_on(bench: ConsoleBench) -> None:
-    (bench.stick / "bad.mailweir.tar").write_bytes(b"x" * 2000)
-    text = bench.type(BACKUP, "2", "", "", "")
+    stick = bench.plugged.plug()
+    (stick / "bad.mailweir.tar").write_bytes(b"x" * 2000)
+    (stick / "letter.txt").write_text("not ours")
+    text = bench.type(BACKUP, "2", "", "")
+    assert "letter" not in text
     assert "That did not work: " in text and text.endswith("Number: ")
 
 
@@ -236,5 +254,5 @@ def test_no_octets_end_the_menu(pieces: list[bytes], seed: int) -> None:
 
     asked, line = dialogue(*pieces)
     with pytest.raises(HungUp):
-        Menu(Desk(asked, Broken(), NotingMail(), PlainBoard(Path("/")))).run()  # type: ignore[arg-type]
+        Menu(Desk(asked, Broken(), NotingMail(), PlainBoard())).run()  # type: ignore[arg-type]
     assert set(line.written) <= {*range(0x20, 0x7F), 0x08, 0x0A, 0x0D}

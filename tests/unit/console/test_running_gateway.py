@@ -59,19 +59,18 @@ def test_a_gateway_that_does_not_run_is_told(tmp_path: Path) -> None:
     assert mail.trace() == []
 
 
-def test_the_board_shows_memory_the_hottest_zone_and_mounted_sticks(tmp_path: Path) -> None:
-    stick = tmp_path / "proc"
-    stick.mkdir()
-    (stick / "meminfo").write_text("MemTotal:  524288 kB\nMemFree: 1 kB\nMemAvailable: 262144 kB\n")
+def test_the_board_shows_memory_and_the_hottest_zone(tmp_path: Path) -> None:
+    proc = tmp_path / "proc"
+    proc.mkdir()
+    (proc / "meminfo").write_text("MemTotal:  524288 kB\nMemFree: 1 kB\nMemAvailable: 262144 kB\n")
     for number, temperature in enumerate(("41000", "52500", "broken")):
         zone = tmp_path / f"sys/class/thermal/thermal_zone{number}"
         zone.mkdir(parents=True)
         (zone / "temp").write_text(temperature)
-    (stick / "mounts").write_text(f"/dev/sda1 / ext4 rw 0 0\n/dev/sdb1 {tmp_path} vfat rw 0 0\n")
     board = Board(tmp_path)
-    assert (board.memory_mib(), board.temperature_c(), board.folders()) == ((256, 512), 52.5, [])
+    assert (board.memory_mib(), board.temperature_c()) == ((256, 512), 52.5)
 
 
 def test_a_board_without_proc_and_sys_shows_nothing(tmp_path: Path) -> None:
     board = Board(tmp_path)
-    assert (board.memory_mib(), board.temperature_c(), board.folders()) == (None, None, [])
+    assert (board.memory_mib(), board.temperature_c()) == (None, None)

@@ -1,0 +1,1 @@
+"""USB sticks and cards: which there are, and their files while one is mounted for a moment."""
