@@ -24,7 +24,7 @@ def console(within_s: float, may_leave: bool, socket: str) -> int:
     from appliance.console.board import Board
     from appliance.console.desk import Desk
     from appliance.console.dialogue import Dialogue
-    from appliance.console.keyboard import screen_of
+    from appliance.console.keyboard import line_of
     from appliance.console.menu import Menu
     from appliance.console.running_gateway import RunningGateway
     from appliance.console.terminal import HungUp, Terminal
@@ -41,8 +41,8 @@ def console(within_s: float, may_leave: bool, socket: str) -> int:
     with TtyLine() as line:
         dialogue = Dialogue(Terminal(line))
         sysd = Sysd(socket, author="console")
-        mail, has_keyboard = RunningGateway(lambda: desk.config(), why), screen_of(0)
-        desk = Desk(dialogue, sysd, mail, Board(), within_s, has_keyboard)
+        mail = RunningGateway(lambda: desk.config(), why)
+        desk = Desk(dialogue, sysd, mail, Board(), within_s, line_of(0))
         with suppress(ControlError, ConfigError, OSError):  # nothing is in force yet
             desk.machine.load_keyboard(desk.config().console.keyboard)
         try:

@@ -19,6 +19,7 @@ from appliance import __version__
 from appliance.cli.check import check
 from appliance.cli.config import config
 from appliance.cli.console import console
+from appliance.cli.mode import mode
 from appliance.cli.output import config_option, json_option, print_json, printable
 from appliance.cli.queue import queue
 from appliance.cli.route import route
@@ -57,7 +58,7 @@ def version(as_json: bool) -> None:
         click.echo(f"mailweir {__version__}, Python {platform.python_version()}")
 
 
-for _command in (check, config, console, route, queue, sysd, trace, user):
+for _command in (check, config, console, mode, route, queue, sysd, trace, user):
     cli.add_command(_command)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from appliance.config.box_tables import Keyboard
-from appliance.console.keyboard import load, screen_of
+from appliance.console.keyboard import is_screen, line_of, load
 
 
 class Board:
@@ -34,5 +34,5 @@ class Board:
         return max(found, default=None)
 
     def load_keyboard(self, keyboard: Keyboard) -> None:
-        if screen_of(0):
+        if is_screen(line_of(0)):
             load(keyboard)

@@ -13,6 +13,7 @@ from appliance.config.box_tables import Keyboard
 from appliance.config.load import parse
 from appliance.config.schema import Config
 from appliance.console.dialogue import Dialogue
+from appliance.console.keyboard import is_screen
 from appliance.control import sysd_messages as messages
 
 
@@ -59,6 +60,9 @@ class Mail(Protocol):
     def trace(self, *, message_id: str = "", address: str = "", limit: int = 20) -> list[dict[str, Any]]:
         """Newest first; without arguments the last ones."""
 
+    def counts(self, last_s: float) -> dict[str, int]:
+        """Messages of the last seconds, by what was done with them; empty where nothing is recorded."""
+
     def why(self, message: dict[str, Any]) -> list[str]:
         """The verdict, in words."""
 
@@ -87,8 +91,13 @@ class Desk:
     mail: Mail
     machine: Machine
     confirm_within_s: float = 120.0
-    has_keyboard: bool = False
-    """Whether this line is a screen with a keyboard of its own."""
+    line: str = ""
+    """The terminal's name below /dev, as "ttyS0"."""
+
+    @property
+    def has_keyboard(self) -> bool:
+        """Whether this line is a screen with a keyboard of its own."""
+        return is_screen(self.line)
 
     def config(self) -> Config:
         """What is in force. Raises ConfigError: nothing, or nothing that this release understands."""

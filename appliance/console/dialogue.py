@@ -107,20 +107,26 @@ class Dialogue:
         """As `choose`, for what is shown already."""
         return self.ask(Question(prompt, explain, lambda raw: _numbered(choices, raw), str(default) if default else ""))
 
+    def hidden(self, prompt: str, explain: tuple[str, str, str]) -> str:
+        """Typed once and not shown; never empty. Raises Back."""
+        while True:
+            typed = self.terminal.read_line(f"{prompt}: ", echo=False)
+            if typed == "<":
+                raise Back
+            if typed == "?":
+                self._explain(explain)
+            elif typed:
+                return typed
+            else:
+                self.say("  it is empty; type it, or < to go back")
+
     def secret(self, prompt: str, explain: tuple[str, str, str] = SECRET_HELP) -> str:
         """Typed twice and not shown. Raises Back."""
         while True:
-            first = self.terminal.read_line(f"{prompt}: ", echo=False)
-            if first == "<":
-                raise Back
-            if first == "?":
-                self._explain(explain)
-            elif not first:
-                self.say("  it is empty; type it, or < to go back")
-            elif self.terminal.read_line("The same again: ", echo=False) == first:
+            first = self.hidden(prompt, explain)
+            if self.terminal.read_line("The same again: ", echo=False) == first:
                 return first
-            else:
-                self.say("  the two are not the same; begin again")
+            self.say("  the two are not the same; begin again")
 
     def _explain(self, lines: Sequence[str]) -> None:
         for line in filter(None, lines):

@@ -12,19 +12,14 @@ from appliance.console.desk import Desk
 from appliance.console.dialogue import Back, walk
 from appliance.console.domain_questions import DomainQuestions, try_server
 from appliance.console.keyboard import TITLES
-from appliance.console.modes import MODES, mode_of, recommended
 from appliance.console.network_questions import NetworkQuestions
 from appliance.console.pages.keyboard import ask_keyboard
+from appliance.console.pages.mode import ask_mode
 from appliance.console.pages.password import ask_password
 from appliance.control.protocol import ControlError
 from appliance.core.errors import ConfigError
 
 AS_DELIVERED = "as delivered"
-_MODE_HELP = (
-    "How the box stands in the flow of mail. It can be changed later; domains, rules and",
-    "mail in the queue stay.",
-    "",
-)
 
 
 def is_new(desk: Desk) -> bool:
@@ -100,17 +95,7 @@ class FirstBoot:
         return True
 
     def _mode(self) -> bool:
-        try:
-            ports = self._desk.sysd.ports()
-        except ControlError:
-            ports = []
-        best, reason = recommended(ports)
-        for number, line in enumerate(MODES, 1):
-            self._dialogue.say(f"{number:3}  {line.title}")
-            for sentence in line.help:
-                self._dialogue.say(f"     {sentence}")
-        self._dialogue.say(f"Recommended: {best.mode.value}; {reason}.")
-        self._answers.mode = self._dialogue.pick(MODES, "Mode", MODES.index(best) + 1, _MODE_HELP).mode
+        self._answers.mode = ask_mode(self._desk)
         return True
 
     def _password(self) -> bool:
@@ -124,7 +109,7 @@ class FirstBoot:
         given = self._answers
         rows = (
             *([("Keyboard", TITLES[given.keyboard])] if self._desk.has_keyboard else []),
-            ("Mode", mode_of(given.mode).mode.value),
+            ("Mode", given.mode.value),
             ("Network", given.port.in_words() if given.port.name else "as it is"),
             ("Name", given.hostname),
             ("DNS servers", " ".join(given.dns) or "none named"),

@@ -49,7 +49,7 @@ TITLES = {
     Keyboard.TR: "Turkish",
 }
 
-_SCREEN = re.compile(r"/dev/tty[0-9]+")
+_SCREEN = re.compile(r"tty[0-9]+")
 _SET_ENTRY = 0x4B47  # KDSKBENT
 _PLAIN, _SHIFT, _ALTGR, _ALTGR_SHIFT, _CTRL = 0, 1, 2, 3, 4
 _LATIN, _LETTER = 0x0000, 0x0B00  # K(KT_LATIN, c), and K(KT_LETTER, c), which Caps Lock turns
@@ -60,17 +60,17 @@ Control = Callable[[int, int, bytes], object]
 """`fcntl.ioctl`."""
 
 
-def is_screen(name: str) -> bool:
-    """Whether the terminal with this device name has a keyboard of its own."""
-    return bool(_SCREEN.fullmatch(name))
+def is_screen(line: str) -> bool:
+    """Whether the terminal of this name below /dev has a keyboard of its own."""
+    return bool(_SCREEN.fullmatch(line))
 
 
-def screen_of(fd: int) -> bool:
-    """Whether `fd` is a screen."""
+def line_of(fd: int) -> str:
+    """The name below /dev of the terminal behind `fd`; empty where it is none."""
     try:
-        return is_screen(os.ttyname(fd))
+        return os.ttyname(fd).removeprefix("/dev/")
     except OSError:
-        return False
+        return ""
 
 
 def load(keyboard: Keyboard, fd: int = 0, control: Control = fcntl.ioctl) -> None:

@@ -1,66 +1,30 @@
 """The menu's life: the first boot until there is a configuration, then the numbered pages, for ever.
 
 Nothing that happens on a page ends it: what goes wrong is said, and the menu stands there again. It ends when the line
-is gone, or by choice where that is offered.
+is gone, or by choice where that is offered. Pages that change something, or that show whose mail it is, stand behind
+the `gate`.
 """
 
 from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
 
 from appliance.console.change import keep
 from appliance.console.desk import Desk
 from appliance.console.dialogue import Back
 from appliance.console.first_boot import FirstBoot, is_new
-from appliance.console.pages.backup import backup_page
-from appliance.console.pages.domains import domains_page
-from appliance.console.pages.history import history_page
-from appliance.console.pages.network import network_page
-from appliance.console.pages.password import password_page
-from appliance.console.pages.power import power_off_page, reboot_page, reset_page
-from appliance.console.pages.probes import probes_page
-from appliance.console.pages.queue import queue_page
-from appliance.console.pages.status import status_page
-from appliance.console.pages.trace import trace_page
+from appliance.console.gate import Gate
+from appliance.console.pages import PAGES, Page
+from appliance.console.pages.status import whole_status_page
 from appliance.console.terminal import Cancelled, HungUp, Idle
 from appliance.control.protocol import ControlError
+from appliance.control.sysd_messages import Status
 from appliance.core.errors import ConfigError
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A line of the main menu."""
-
-    title: str
-    run: Callable[[Desk], None]
 
 
 class Leave(Exception):
     """By choice."""
-
-
-def _leave(desk: Desk) -> None:
-    raise Leave
-
-
-PAGES = (
-    Page("status", status_page),
-    Page("network", network_page),
-    Page("mail domains", domains_page),
-    Page("probes: ping, DNS, SMTP", probes_page),
-    Page("trace of a message", trace_page),
-    Page("queue", queue_page),
-    Page("administrator's password", password_page),
-    Page("history of the configuration", history_page),
-    Page("backup and restore", backup_page),
-    Page("restart", reboot_page),
-    Page("power off", power_off_page),
-    Page("factory reset", reset_page),
-)
-LEAVE = Page("leave this menu", _leave)
 
 
 class Menu:
@@ -68,7 +32,7 @@ class Menu:
 
     def __init__(self, desk: Desk, *, may_leave: bool = False) -> None:
         self._desk = desk
-        self._pages = (*PAGES, LEAVE) if may_leave else PAGES
+        self._gate = Gate(desk)
         self._first_boot = FirstBoot(desk)
         self._may_leave = may_leave
 
@@ -87,20 +51,38 @@ class Menu:
     def _turn(self) -> None:
         """One page, or one walk through the first boot."""
         desk = self._desk
-        if desk.sysd.status().unconfirmed:
+        status = desk.sysd.status()
+        if status.unconfirmed:
             desk.dialogue.say("A change is in force that nobody has confirmed yet.")
+            self._gate.open()
             keep(desk)
+            status = desk.sysd.status()
         if is_new(desk):
             self._begin()
             return
         desk.dialogue.title(f"Mailweir on {self._name()}")
-        page = desk.dialogue.choose(self._pages)
+        page = desk.dialogue.choose(self._offered(status))
         desk.dialogue.title(page.title.capitalize())
+        if page.is_guarded:
+            self._gate.open()
         page.run(desk)
+
+    def _offered(self, status: Status) -> list[Page]:
+        """What is there on this box, at this line, now."""
+        pages = [page for page in PAGES if page.is_shown(self._desk, status)]
+        if self._gate.is_open:
+            pages[0] = Page("status", whole_status_page)
+            if status.password_set:
+                pages.append(Page("end this sitting: the password is asked for again", self._shut))
+        return [*pages, Page("leave this menu", _leave)] if self._may_leave else pages
+
+    def _shut(self, desk: Desk) -> None:
+        self._gate.shut()
 
     def _begin(self) -> None:
         try:
-            self._first_boot.run()
+            if self._first_boot.run():
+                self._gate.given()
         except Cancelled:
             if self._may_leave and self._desk.dialogue.yes("Leave this menu"):
                 raise Leave from None
@@ -113,6 +95,8 @@ class Menu:
 
     def _tell(self, error: Exception) -> None:
         dialogue = self._desk.dialogue
+        if isinstance(error, Idle):
+            self._gate.shut()
         if isinstance(error, Back | Cancelled | Idle):
             return
         if isinstance(error, ControlError | ConfigError | OSError):
@@ -124,5 +108,11 @@ class Menu:
         # Where nobody answers at all, this is what stands between the menu and a busy loop.
         try:
             dialogue.terminal.read_line("Enter: go on ")
-        except (Cancelled, Idle):
+        except Cancelled:
             return
+        except Idle:
+            self._gate.shut()
+
+
+def _leave(desk: Desk) -> None:
+    raise Leave

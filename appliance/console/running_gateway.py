@@ -15,7 +15,7 @@ from appliance.config.schema import Config, ListenKind
 from appliance.config.state import tracking_file
 from appliance.control.client import ask
 from appliance.control.protocol import ControlError, NoAnswer, worker_sockets
-from appliance.observe.trace import TrackingUnreadable, search
+from appliance.observe.trace import TrackingUnreadable, counts, search
 
 _SMTP_TIMEOUT_S = 60.0
 _LAST_S = 86400.0
@@ -54,6 +54,15 @@ class RunningGateway:
         both = self._search(sender=address, limit=limit) + self._search(recipient=address, limit=limit)
         by_id = {str(message["id"]): message for message in both}
         return [by_id[key] for key in sorted(by_id, reverse=True)][:limit]
+
+    def counts(self, last_s: float) -> dict[str, int]:
+        path = tracking_file(self._config().state)
+        if not os.path.exists(path):
+            return {}
+        try:
+            return counts(path, time.time() - last_s)
+        except TrackingUnreadable as error:
+            raise ControlError(str(error)) from error
 
     def why(self, message: dict[str, Any]) -> list[str]:
         return self._why(message)

@@ -17,6 +17,8 @@ from appliance.console.keys import Key, Keys
 COLUMNS = 80
 PAGE_LINES = 22
 LONGEST_LINE = 255
+IDLE_S = 600.0
+"""So long may a question stand there, and a sitting last with nobody typing."""
 _TICK_S = 1.0
 _MARGIN = re.compile(r" *(?:[0-9]{1,4}  )?")
 _WIDEST_MARGIN = 40
@@ -48,13 +50,17 @@ class Line(Protocol):
 class Terminal:
     """See the module."""
 
-    def __init__(self, line: Line, *, idle_s: float = 900.0, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, line: Line, *, idle_s: float = IDLE_S, monotonic: Callable[[], float] = time.monotonic) -> None:
         """`idle_s`: a question that waits so long raises Idle."""
         self._line = line
         self._keys = Keys()
         self._ahead: list[str | Key] = []
         self._idle_s = idle_s
         self._monotonic = monotonic
+
+    def now_s(self) -> float:
+        """Monotonic."""
+        return self._monotonic()
 
     def say(self, text: str = "") -> None:
         """Prints `text`, wrapped at 79 columns; lines that are indented stay so."""

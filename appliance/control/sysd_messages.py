@@ -193,3 +193,7 @@ class Status(msgspec.Struct, kw_only=True):
     up_s: float
     trouble: str
     """The last one since the start; empty: none."""
+    sticks: bool = False
+    """Sticks can be mounted here."""
+    shell: bool = False
+    """A root shell can be had here, with the password."""

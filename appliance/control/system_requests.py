@@ -40,6 +40,7 @@ class SystemRequests:
         shells: Shells | None,
         reset: Callable[[], None],
         *,
+        has_sticks: bool,
         is_resetting: Callable[[], bool],
         monotonic: Callable[[], float],
         tell: Callable[[str, dict[str, object]], None],
@@ -51,6 +52,7 @@ class SystemRequests:
         self._probes = probes
         self._shells = shells
         self._reset = reset
+        self._has_sticks = has_sticks
         self._is_resetting = is_resetting
         self._monotonic = monotonic
         self._started_s = monotonic()
@@ -84,6 +86,8 @@ class SystemRequests:
             resetting=self._is_resetting(),
             up_s=round(self._monotonic() - self._started_s, 1),
             trouble=self._commits.trouble,
+            sticks=self._has_sticks,
+            shell=await self._may_have_shell(),
         )
 
     # -- network
@@ -125,7 +129,7 @@ class SystemRequests:
         asked = typed(args, messages.ShellArgs)
         if not _LINE.fullmatch(asked.line):
             raise RequestRefused(f"{asked.line[:40]!r} is no terminal of this box")
-        if self._shells is None or not await self._commits.may_have_shell():
+        if self._shells is None or not await self._may_have_shell():
             raise RequestRefused("there is no shell here")
         by = {"line": asked.line, "author": asker.author(asked.author)}
         if not await self._administrator.verify(asked.password, asked.line):
@@ -137,6 +141,9 @@ class SystemRequests:
         except OSError as error:
             raise RequestRefused(f"the shell: {error.strerror or error}") from error
         return {"under_way": "shell"}
+
+    async def _may_have_shell(self) -> bool:
+        return self._shells is not None and await self._commits.may_have_shell()
 
     # -- power
 

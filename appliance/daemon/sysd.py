@@ -134,6 +134,7 @@ async def serve(options: Options, stop: asyncio.Event, tell: Callable[[str, dict
             options.probes,
             options.shells,
             lambda: reset.request(options.store, files),
+            has_sticks=options.sticks is not None,
             is_resetting=lambda: reset.is_requested(options.store),
             monotonic=time.monotonic,
             tell=tell,

@@ -78,6 +78,24 @@ def search(
     return [message for message in found if len(message) > 2 or message["deliveries"]]
 
 
+def counts(db_path: str, since_s: float) -> dict[str, int]:
+    """How many messages were decided since then, by action.
+
+    Raises:
+        TrackingUnreadable: as `search`.
+    """
+    begin = earliest_id(max(0, int((since_s - LONGEST_TRANSACTION_S) * 1000)))
+    query = "SELECT action, COUNT(*) FROM message WHERE id >= ? AND at_s >= ? GROUP BY action ORDER BY action"
+    try:
+        db = _open(db_path)
+        try:
+            return {str(action or "none"): int(count) for action, count in db.execute(query, [begin, since_s])}
+        finally:
+            db.close()
+    except sqlite3.Error as error:
+        raise TrackingUnreadable(f"{db_path}: {error}; is it the tracking file, and may you read it?") from error
+
+
 def _open(db_path: str) -> sqlite3.Connection:
     if not os.path.exists(db_path):
         raise TrackingUnreadable(f"{db_path}: no such file; nothing recorded yet, or [tracking] enabled = false")

@@ -13,11 +13,14 @@ from appliance.config.schema import Config
 from appliance.console.desk import Desk
 from appliance.console.dialogue import Dialogue
 from appliance.console.menu import Menu
-from appliance.console.terminal import HungUp, Terminal
+from appliance.console.terminal import IDLE_S, HungUp, Terminal
 from appliance.removable.devices import Devices, Stick
 from appliance.removable.sticks import Sticks
 from tests.support.commit_bench import GOOD
+from tests.support.conditions import until
 from tests.support.sysd_bench import NotingMachine, SysdBench
+
+_LONGEST_WAIT_READS = 20_000
 
 Typed = str | bytes | Callable[[], bool]
 
@@ -32,6 +35,7 @@ class ScriptedLine:
     def __init__(self, *script: Typed) -> None:
         self._script = list(script)
         self.written = bytearray()
+        self._waited = 0
         self.now_s = 0.0
 
     @property
@@ -46,8 +50,12 @@ class ScriptedLine:
         piece = self._script[0]
         if callable(piece):
             self.now_s += timeout_s
+            self._waited += 1
             if piece():
                 self._script.pop(0)
+                self._waited = 0
+            elif self._waited > _LONGEST_WAIT_READS:
+                raise HungUp("what the script waits for does not come")
             return b""
         self._script.pop(0)
         return piece if isinstance(piece, bytes) else piece.encode() + b"\r"
@@ -56,7 +64,7 @@ class ScriptedLine:
         self.written += octets
 
 
-def dialogue(*script: Typed, idle_s: float = 900.0) -> tuple[Dialogue, ScriptedLine]:
+def dialogue(*script: Typed, idle_s: float = IDLE_S) -> tuple[Dialogue, ScriptedLine]:
     line = ScriptedLine(*script)
     return Dialogue(Terminal(line, idle_s=idle_s, monotonic=lambda: line.now_s)), line
 
@@ -68,12 +76,15 @@ class NotingMail:
         self.notes: list[str] = []
         self.entries: list[dict[str, Any]] = []
         self.messages: list[dict[str, Any]] = []
+        self.recent: dict[str, int] = {}
+        self.accepted = 4
         self.error: Exception | None = None
 
     def stats(self) -> list[dict[str, Any]]:
         if self.error is not None:
             raise self.error
-        worker = {"sessions_open": 1, "sessions_total": 2, "bytes_in": 300, "messages": [["ram", "accept", 4]]}
+        counts = [["ram", "accept", self.accepted]]
+        worker = {"sessions_open": 1, "sessions_total": 2, "bytes_in": 300, "messages": counts}
         return [worker, worker]
 
     def queue(self, limit: int) -> tuple[list[dict[str, Any]], int]:
@@ -89,6 +100,11 @@ class NotingMail:
     def trace(self, *, message_id: str = "", address: str = "", limit: int = 20) -> list[dict[str, Any]]:
         self.notes.append(f"trace {message_id or address}".rstrip())
         return [message for message in self.messages if not message_id or message["id"] == message_id][:limit]
+
+    def counts(self, last_s: float) -> dict[str, int]:
+        if self.error is not None:
+            raise self.error
+        return self.recent
 
     def why(self, message: dict[str, Any]) -> list[str]:
         return ["accept: decided by default"]
@@ -196,7 +212,7 @@ class ConsoleBench:
 
         async def scenario(bench: SysdBench) -> None:
             self.loop = asyncio.get_running_loop()
-            desk = Desk(asked, bench.client, self.mail, self.board, has_keyboard=screen)
+            desk = Desk(asked, bench.client, self.mail, self.board, line="tty1" if screen else "ttyS0")
 
             def work() -> None:
                 with suppress(HungUp):
@@ -208,10 +224,15 @@ class ConsoleBench:
         return line.text
 
     def pass_s(self, seconds: float) -> Callable[[], bool]:
-        """A piece of a script: the clock of `sysd` goes on."""
+        """A piece of a script: the clock of `sysd` goes on, and what it sets off is done."""
+
+        def settled() -> bool:
+            status = self.sysd.client.status()
+            return not status.unconfirmed or status.confirm_left_s > 0
 
         def passed() -> bool:
             self.loop.call_soon_threadsafe(self.sysd.timer.pass_s, seconds)
+            until(settled, "the timer to take the change back")
             return True
 
         return passed

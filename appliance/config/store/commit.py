@@ -58,6 +58,7 @@ class Commits:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._cancel_timer: Callable[[], None] | None = None
         self._ends_at_s = 0.0
+        self._shell = 0, False  # of a revision; 0: none, which allows nothing
         self.trouble = ""
         """The last thing that went wrong, for the status; empty: nothing since the start."""
 
@@ -160,11 +161,14 @@ class Commits:
 
     async def may_have_shell(self) -> bool:
         """Whether what is in force lets the console have a root shell; not where it cannot be read."""
-        try:
-            config = await asyncio.to_thread(self._config)
-        except (ConfigError, OSError):
-            return False
-        return config is not None and config.console.shell
+        number, may = self._shell
+        if number != self._store.current:
+            number, may = self._store.current, False
+            with suppress(ConfigError, OSError):
+                config = await asyncio.to_thread(self._config)
+                may = config is not None and config.console.shell
+            self._shell = number, may
+        return may
 
     async def diff(self, old: int, new: int) -> str:
         """What changed from one revision to another; 0 is the empty text. Raises StoreError: there is none."""

@@ -1,26 +1,35 @@
-"""How the box is: release, mail flow, queue, the last verdicts, memory, temperature."""
+"""How the box is: release, ports, mail flow, queue, the last verdicts, memory, temperature."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from appliance.console.desk import Desk
+from appliance.console.modes import mode_of
 from appliance.console.times import age, local_time
 from appliance.control.protocol import ControlError
 from appliance.core.errors import ConfigError
 
 _LAST_VERDICTS = 5
+_HOUR_S = 3600.0
 
 
 def status_page(desk: Desk) -> None:
+    """What anybody who stands before the box may know: whose mail it is, is not in it."""
+    _page(desk, is_open=False)
+
+
+def whole_status_page(desk: Desk) -> None:
+    """For who has given the password."""
+    _page(desk, is_open=True)
+
+
+def _page(desk: Desk, *, is_open: bool) -> None:
     lines = [*_system(desk)]
-    for part in (_flow, _verdicts):
-        try:
-            lines += part(desk)
-        except (ControlError, ConfigError, OSError) as error:
-            lines.append(f"Mail: {error}")
+    lines += _tried("Network", lambda: _place(desk))
+    lines += _tried("Mail", lambda: [*_flow(desk), *_last_hour(desk), *_verdicts(desk, is_open)])
     desk.dialogue.page(lines)
 
 
@@ -31,13 +40,26 @@ def _system(desk: Desk) -> Iterator[str]:
         yield f"Trouble: {status.trouble}"
     if status.resetting:
         yield "The next start erases everything."
+    if status.unconfirmed:
+        yield f"A change waits to be kept; in {status.confirm_left_s:.0f} s what was before returns."
     if not status.password_set:
-        yield "No administrator's password is set."
+        yield "No administrator's password is set: whoever sits here may change everything."
     memory, temperature_c = desk.machine.memory_mib(), desk.machine.temperature_c()
     if memory is not None:
         yield f"Memory: {memory[0]} of {memory[1]} MiB in use"
     if temperature_c is not None:
         yield f"Temperature: {temperature_c:.0f} degrees C"
+
+
+def _place(desk: Desk) -> list[str]:
+    """Where it stands in the network."""
+    config = desk.config()
+    lines = [f"Mode: {mode_of(config.mode).mode.value}; name: {config.hostname}"]
+    for port in desk.sysd.ports():
+        speed = f", {port['speed_mbit']} Mbit/s" if port.get("speed_mbit") else ""
+        link = f"link{speed}" if port.get("link") else "no link"
+        lines.append(f"Port {port['name']}: {link} {' '.join(map(str, port.get('addresses') or []))}".rstrip())
+    return lines
 
 
 def _flow(desk: Desk) -> list[str]:
@@ -55,13 +77,31 @@ def _flow(desk: Desk) -> list[str]:
     ]
 
 
-def _verdicts(desk: Desk) -> list[str]:
+def _last_hour(desk: Desk) -> list[str]:
+    counts = desk.mail.counts(_HOUR_S)
+    if not counts:
+        return []
+    total = sum(counts.values())
+    each = ", ".join(f"{action} {count}" for action, count in counts.items())
+    return [f"Last hour: {total / 60:.1f} messages a minute ({each})"]
+
+
+def _verdicts(desk: Desk, is_open: bool) -> list[str]:
     found = desk.mail.trace(limit=_LAST_VERDICTS)
     lines = ["", "Last verdicts:"] if found else []
     for message in found:
         lines.append(f"  {local_time(message.get('at_s'))}  {message.get('action') or '-':7} {message['id']}")
-        lines.append(f"      {message.get('sender') or '<>'}: {message.get('reply') or ''}")
+        if is_open:
+            lines.append(f"      {message.get('sender') or '<>'}: {message.get('reply') or ''}")
     return lines
+
+
+def _tried(what: str, part: Callable[[], list[str]]) -> list[str]:
+    """One part's trouble must not hide the others."""
+    try:
+        return part()
+    except (ControlError, ConfigError, OSError) as error:
+        return [f"{what}: {error}"]
 
 
 def _sum(workers: list[dict[str, Any]], name: str) -> int:

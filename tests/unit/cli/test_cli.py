@@ -145,6 +145,22 @@ def test_a_file_that_is_not_there_exits_2_in_every_command(run: Run, tmp_path: P
 # --- route
 
 
+def test_mode_lists_the_modes_and_marks_the_one_that_is(config: Path, run: Run) -> None:
+    status, out, _ = run("mode", "--config", str(config))
+    assert status == 0 and out.startswith("* gateway: ")
+    assert json.loads(run("mode", "--config", str(config), "--json")[1])[0]["now"] is True
+
+
+def test_mode_tells_what_a_change_would_do_and_does_nothing(config: Path, run: Run) -> None:
+    before = config.read_text()
+    status, out, _ = run("mode", "gateway", "--config", str(config))
+    assert status == 0
+    assert "changes: port 0.0.0.0:25 (smtp) is opened" in out and "stays:   1 domain: example.test" in out
+    assert config.read_text() == before
+    status, _, complaints = run("mode", "server", "--config", str(config))
+    assert status == 2 and "there is no mode 'server'; built are: gateway" in complaints
+
+
 def test_route_to_a_protected_domain_asks_no_dns(config: Path, run: Run) -> None:
     config.write_text(GOOD + '[dns]\nservers = ["192.0.2.53"]\n')
     status, out, _ = run("route", "bob@mail.example.test")

@@ -9,16 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.console.desk import Desk
-from appliance.console.menu import PAGES, Menu
+from appliance.console.menu import Menu
+from appliance.console.pages import PAGES
 from appliance.console.terminal import HungUp
 from appliance.control.protocol import ControlError
 from tests.support.commit_bench import GOOD
 from tests.support.console import ConsoleBench, NotingMail, PlainBoard, dialogue
 
-NUMBER = {page.title.partition(" ")[0]: str(number) for number, page in enumerate(PAGES, 1)}
-STATUS, NETWORK, DOMAINS, PROBES = NUMBER["status"], NUMBER["network"], NUMBER["mail"], NUMBER["probes:"]
-TRACE, QUEUE, PASSWORD, HISTORY = NUMBER["trace"], NUMBER["queue"], NUMBER["administrator's"], NUMBER["history"]
-BACKUP, RESTART, POWER_OFF, RESET = NUMBER["backup"], NUMBER["restart"], NUMBER["power"], NUMBER["factory"]
+NUMBER = {page.title: str(number) for number, page in enumerate(PAGES, 1)}
+STATUS, FLOW, NETWORK, MODE = NUMBER["status"], NUMBER["mail flow"], NUMBER["network"], NUMBER["mode"]
+DOMAINS, PROBES, TRACE = NUMBER["mail domains"], NUMBER["probes: ping, DNS, SMTP"], NUMBER["trace of a message"]
+QUEUE, PASSWORD, HISTORY = NUMBER["queue"], NUMBER["administrator's password"], NUMBER["history of the configuration"]
+BACKUP, RESTART, POWER_OFF = NUMBER["backup and restore"], NUMBER["restart"], NUMBER["power off"]
+RESET = NUMBER["factory reset"]
 
 
 @pytest.fixture
@@ -53,6 +56,40 @@ def test_status_tells_flow_queue_verdicts_memory_and_temperature(bench: ConsoleB
     for said in ("revision 2", "Memory: 120 of 512 MiB", "Temperature: 48", "Sessions: 2 open, 4 since", "accept 8",
                  "Queue: 1 messages", "06H034KF9M8QM5A7", "250 2.0.0 Ok"):  # fmt: skip
         assert said in text
+
+
+def test_status_tells_ports_and_the_last_hour(bench: ConsoleBench) -> None:
+    bench.mail.recent = {"accept": 90, "refuse": 30}
+    text = bench.type(STATUS)
+    assert "Mode: gateway; name: mx.example.test" in text
+    assert "Port eth0: link, 1000 Mbit/s" in text and "Port eth1: no link" in text
+    assert "Last hour: 2.0 messages a minute (accept 90, refuse 30)" in text
+
+
+def test_the_mail_flow_is_a_line_every_few_seconds_until_enter(bench: ConsoleBench) -> None:
+    def more() -> bool:
+        bench.mail.accepted += 5
+        return True
+
+    text = bench.type(FLOW, more, lambda: True, "")
+    head, *lines = text.partition("back.\n")[2].partition("\n\nMailweir on")[0].splitlines()
+    assert head.split() == ["OPEN", "MAIL/MIN", "ACCEPTED", "REFUSED", "OTHER", "KIB/S", "QUEUE"]
+    assert [line.split() for line in lines] == [
+        ["2", "120.0", "10", "0", "0", "0.0", "0"],
+        ["2", "0.0", "0", "0", "0", "0.0", "0"],
+    ]
+    assert text.count("Mailweir on") == 2
+
+
+def test_the_mode_page_tells_what_would_change_and_what_stays_before_it_asks(bench: ConsoleBench) -> None:
+    text = bench.type(MODE, "1", "", "y", "y", MODE, "1")
+    assert 'the file says mode = "gateway", which it did not say' in text
+    assert "port 0.0.0.0:25 (smtp) is opened" in text and "port 127.0.0.1:2525 (smtp) is open" in text
+    assert "1 domain: example.test" in text
+    assert "Nothing would change." in text.partition("Kept: revision 3.")[2]
+    assert [listen["address"] for listen in tomllib.loads(bench.in_force())["listen"]] == [
+        "127.0.0.1:2525", "0.0.0.0:25", "[::]:25",
+    ]  # fmt: skip
 
 
 def test_status_leaves_out_what_is_not_there(bench: ConsoleBench) -> None:
@@ -214,8 +251,8 @@ def test_a_factory_reset_wants_its_words_typed(bench: ConsoleBench) -> None:
 
 
 def test_leaving_is_offered_only_where_it_may_be(bench: ConsoleBench) -> None:
-    assert "leave" not in bench.type("13")
-    text = bench.type("13", "1", may_leave=True)
+    assert "leave" not in bench.type("15")
+    text = bench.type("15", "1", may_leave=True)
     assert text.count("Mailweir on") == 1
 
 

@@ -247,6 +247,50 @@ def test_power_and_network_are_the_machines_affair(bench: SysdBench) -> None:
     bench.run(scenario)
 
 
+async def shells(bench: SysdBench, line: str = "ttyS0", password: str = STRONG) -> str:
+    return await refusal(bench, "shell.open", {"line": line, "password": password})
+
+
+def test_a_shell_is_opened_for_the_password_on_a_terminal_and_is_an_event(bench: SysdBench) -> None:
+    opened: list[str] = []
+
+    class Shells:
+        async def open(self, line: str) -> None:
+            opened.append(line)
+
+    bench.options.shells = Shells()
+
+    async def scenario(bench: SysdBench) -> None:
+        assert "the password is wrong" in await shells(bench), "without a password there is no shell"
+        await bench.ask(bench.client.set_password, STRONG)
+        assert (await bench.ask(bench.client.status)).shell
+        for line in ("../x", "ttyS0.service", "", "pts/1", "tty1;reboot"):
+            assert "is no terminal of this box" in await shells(bench, line)
+        assert await shells(bench, password="guess") == "the password is wrong"
+        assert opened == []
+        await bench.ask(bench.client.open_shell, "ttyS0", STRONG)
+        assert opened == ["ttyS0"]
+        told = [(name, fields["line"]) for name, fields in bench.events if name.startswith("shell")]
+        assert told == [("shell_refused", "ttyS0"), ("shell_refused", "ttyS0"), ("shell_opened", "ttyS0")]
+        assert STRONG not in str(bench.events)
+        forbidden = await bench.ask(bench.client.propose, GOOD + "[console]\nshell = false\n")
+        await bench.ask(bench.client.commit, forbidden.revision)
+        assert not (await bench.ask(bench.client.status)).shell
+        assert await shells(bench) == "there is no shell here"
+
+    bench.run(scenario)
+
+
+def test_a_machine_that_mounts_no_sticks_and_has_no_shell_says_so(bench: SysdBench) -> None:
+    async def scenario(bench: SysdBench) -> None:
+        status = await bench.ask(bench.client.status)
+        assert (status.sticks, status.shell) == (False, False)
+        assert "this machine mounts no sticks" in await refusal(bench, "stick.list")
+        assert await shells(bench) == "there is no shell here"
+
+    bench.run(scenario)
+
+
 def test_a_machine_without_probes_says_so(bench: SysdBench) -> None:
     bench.options.probes = None
 
