@@ -44,7 +44,7 @@ class Choice(Protocol):
 _C = TypeVar("_C", bound=Choice)
 
 YES_NO_HELP = ("y: yes, n: no, and Enter alone: what stands in capitals.", "<  goes back to the question before.", "")
-MENU_HELP = ("Type the number of a line and Enter.", "<  or Ctrl-C goes back, here and everywhere.", "")
+MENU_HELP = ("Type the number of a line and Enter.", "Enter alone goes back, and so do < and Ctrl-C.", "")
 SECRET_HELP = (
     "What you type is not shown, and is asked for twice.",
     "At least 10 characters, and not easily guessed: several words are best.",
@@ -134,6 +134,8 @@ class Dialogue:
 
 
 def _numbered(choices: Sequence[_T], raw_answer: str) -> _T:
+    if not raw_answer:
+        raise Back  # who comes to a line and sees nothing types Enter, and is shown where he is
     if raw_answer.isascii() and raw_answer.isdigit() and 0 < int(raw_answer[:6]) <= len(choices):
         return choices[int(raw_answer[:6]) - 1]
     raise Wrong(f"type a number from 1 to {len(choices)}" if len(choices) > 1 else "type 1")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import random
 import signal
 import sys
 import tomllib
@@ -18,6 +20,8 @@ from tests.support.package import ROOT
 from tests.support.sink import Sink
 from tests.support.sysd_of_console import SysdOfConsole
 
+NOISE = [octet for octet in range(256) if octet not in b"\r\n\x03"]
+
 
 class GatewayOfSysd(Gateway):
     """Runs with the file that `sysd` has in force."""
@@ -26,18 +30,24 @@ class GatewayOfSysd(Gateway):
         return
 
 
+def menu_of(sysd: SysdOfConsole, folder: Path) -> pexpect.spawn:
+    """The menu on a terminal of 80x24."""
+    command = ["-m", "appliance.cli.main", "console", "--socket", str(sysd.socket)]
+    menu = pexpect.spawn(sys.executable, command, cwd=str(ROOT), dimensions=(24, 80), timeout=30, encoding="ascii")
+    menu.delaybeforesend = None
+    menu.logfile_read = (folder / "transcript").open("a")
+    return menu
+
+
 @contextmanager
 def box(folder: Path, speed: float = 1.0) -> Iterator[tuple[SysdOfConsole, pexpect.spawn]]:
-    """`sysd` with what was delivered, its gateway, and the menu on a terminal of 80x24."""
+    """`sysd` with what was delivered, its gateway, and the menu."""
     gateway = GatewayOfSysd()
     sysd = SysdOfConsole(folder, toml(gateway.config), speed)
     gateway.config_file = sysd.link
     sysd.start()
-    command = ["-m", "appliance.cli.main", "console", "--socket", str(sysd.socket)]
     with gateway:
-        menu = pexpect.spawn(sys.executable, command, cwd=str(ROOT), dimensions=(24, 80), timeout=30, encoding="ascii")
-        menu.delaybeforesend = None
-        menu.logfile_read = (folder / "transcript").open("w")
+        menu = menu_of(sysd, folder)
         try:
             yield sysd, menu
         finally:
@@ -110,3 +120,94 @@ def test_no_key_and_no_signal_of_the_keyboard_ends_the_menu_or_leaves_a_shell(tm
         menu.send("\x03")
         answer(menu, ("Mode [1]: ", ""), ("Port for the mail, or p [1]: ", "<"), ("Mode [1]: ", ""))
         assert menu.isalive()
+
+
+def past_the_first_boot(sysd: SysdOfConsole, menu: pexpect.spawn) -> None:
+    """Somebody sets the box up at another line, with the password; the main menu comes here."""
+    menu.expect_exact("Mode [1]: ")
+    sysd.client.set_password(PASSWORD)
+    sysd.client.commit(sysd.client.propose(sysd.client.text().text + "# ours\n").revision)
+    sysd.client.confirm()
+    menu.send("\r")
+    menu.expect_exact("configured at another line meanwhile")
+
+
+def chosen(menu: pexpect.spawn, title: str) -> None:
+    """Types the number that stands before `title` in the menu."""
+    menu.expect(rf"([0-9]+)  {title}\r\n")
+    number = menu.match[1]
+    answer(menu, ("Number: ", number))
+
+
+def test_what_changes_something_wants_the_password_once_in_a_sitting(tmp_path: Path) -> None:
+    with box(tmp_path) as (sysd, menu):
+        past_the_first_boot(sysd, menu)
+        chosen(menu, "status")
+        menu.expect_exact("Mailweir on")
+        chosen(menu, "network")
+        answer(menu, ("Password: ", "a guess"), ("Password: ", PASSWORD))
+        menu.expect_exact("Time servers")
+        answer(menu, ("Number: ", "<"))
+        chosen(menu, "history of the configuration")
+        menu.expect_exact("Revision: ")
+        transcript = (tmp_path / "transcript").read_text()
+        assert PASSWORD not in transcript and "a guess" not in transcript
+
+
+def test_a_line_that_is_hung_up_ends_its_menu_and_what_it_left_unkept_returns(tmp_path: Path) -> None:
+    with box(tmp_path, speed=20.0) as (sysd, menu):
+        past_the_first_boot(sysd, menu)
+        chosen(menu, "network")
+        answer(menu, ("Password: ", PASSWORD))
+        chosen(menu, "name of this box")
+        answer(menu, ("]: ", "new.example.test"), ("Put this in force [y/N]: ", "y"))
+        menu.expect_exact("keep? [y/N] ")
+        assert "new.example.test" in sysd.client.text().text
+        menu.close(force=False)
+        assert (menu.exitstatus, menu.signalstatus) in ((0, None), (None, signal.SIGHUP))
+        until(lambda: not sysd.client.status().unconfirmed, "the change to return")
+        assert "new.example.test" not in sysd.client.text().text
+        again = menu_of(sysd, tmp_path)
+        try:
+            chosen(again, "queue")
+            again.expect_exact("Password: ")  # a new sitting
+        finally:
+            again.close(force=True)
+
+
+def test_noise_on_the_line_changes_nothing_and_one_enter_brings_it_to_its_senses(tmp_path: Path) -> None:
+    dice = random.Random(8)
+    with box(tmp_path) as (sysd, menu):
+        past_the_first_boot(sysd, menu)
+        menu.expect_exact("Number: ")
+        before = sysd.client.history().total
+        for _ in range(40):
+            os.write(menu.child_fd, bytes(dice.choice(NOISE) for _ in range(30)))
+        menu.send("\x15\r")
+        chosen(menu, "queue")
+        menu.expect_exact("Password: ")
+        assert sysd.client.history().total == before and menu.isalive()
+
+
+def test_another_size_of_the_window_or_a_slow_terminal_is_no_matter(tmp_path: Path) -> None:
+    with box(tmp_path) as (sysd, menu):
+        past_the_first_boot(sysd, menu)
+        for rows, columns in ((10, 40), (60, 200), (24, 80)):
+            menu.setwinsize(rows, columns)
+            menu.send("\x03")
+        menu.expect_exact("Number: ")
+        drawn = menu.before.rpartition("Mailweir on")[2]
+        lines = drawn.split("\r\n")
+        assert len(lines) <= 24 and all(len(line) < 80 for line in lines)
+        # 9,600 baud carry 960 octets a second.
+        assert len(drawn) < 960, "the menu is there in a second"
+
+
+def test_only_octets_that_every_terminal_knows_are_written(tmp_path: Path) -> None:
+    with box(tmp_path) as (sysd, menu):
+        past_the_first_boot(sysd, menu)
+        chosen(menu, "status")
+        menu.expect_exact("Number: ")
+        menu.close(force=True)
+        written = (tmp_path / "transcript").read_bytes()
+        assert set(written) <= {*range(0x20, 0x7F), 0x07, 0x08, 0x0A, 0x0D}
