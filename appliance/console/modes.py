@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from appliance.config import box_tables
+from appliance.console.mode_texts import TEXTS
 
 Ports = Sequence[dict[str, Any]]
 """As `control.ports.Probes` gives them."""
@@ -34,18 +35,7 @@ def _gateway_fits(ports: Ports) -> str:
     return f"it needs one network port; {', '.join(linked)} have cables, and you will choose one"
 
 
-MODES = (
-    Mode(
-        box_tables.Mode.GATEWAY,
-        "gateway: mail for your domains comes here first",
-        (
-            "The MX records of your domains name this box. It takes mail on port 25,",
-            "looks at it while it arrives, and hands it to your mail server at once.",
-            "One network port is enough.",
-        ),
-        _gateway_fits,
-    ),
-)
+MODES = (Mode(box_tables.Mode.GATEWAY, *TEXTS["gateway"], _gateway_fits),)
 
 
 def mode_of(mode: box_tables.Mode) -> Mode:

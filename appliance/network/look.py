@@ -7,6 +7,7 @@ with `what`, `ok` and `text`; `ok` of the whole tells the end of it.
 from __future__ import annotations
 
 import asyncio
+import shutil
 import smtplib
 import socket
 import ssl
@@ -20,7 +21,8 @@ from appliance.network.values import Kind
 _SYS_NET = Path("/sys/class/net")
 _SMTP_TIMEOUT_S = 8.0
 _DNS_TIMEOUT_S = 10.0
-_PING = ("ping", "-n", "-q", "-c", "3", "-i", "0.3", "-W", "2", "-w", "6", "--")
+_PINGS = (("ping", "-n"), ("busybox", "ping"))  # the image has the second
+_PING_OPTIONS = ("-q", "-c", "3", "-W", "2", "-w", "6", "--")
 _LONGEST_BANNER = 200
 
 Step = dict[str, Any]
@@ -81,12 +83,13 @@ def _speed_mbit(name: str) -> int:
 
 
 async def _ping(host: str) -> Step:
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *_PING, host, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-    except FileNotFoundError as error:
-        raise OSError("there is no ping on this machine") from error
+    command = next((words for words in _PINGS if shutil.which(words[0])), None)
+    if command is None:
+        raise OSError("there is no ping on this machine")
+    process = await asyncio.create_subprocess_exec(
+        *command, *_PING_OPTIONS, host,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
     try:
         said, _ = await process.communicate()
     except asyncio.CancelledError:

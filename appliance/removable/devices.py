@@ -47,7 +47,10 @@ class Devices:
             stick = self._stick(entry, disk)
             if stick is not None:
                 found.append(stick)
-        return found
+        whole = {stick.device for stick in found}
+        # A file system on the whole disk may begin with what looks like partitions, and has none.
+        disks = {stick.device: self._disk_of(self._class / stick.device).name for stick in found}
+        return [stick for stick in found if disks[stick.device] == stick.device or disks[stick.device] not in whole]
 
     def _stick(self, entry: Path, disk: Path) -> Stick | None:
         properties = self._properties(_line(entry / "dev"))

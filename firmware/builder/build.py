@@ -11,6 +11,7 @@ from firmware.builder import application, bootfiles, initrd, kernel, tree
 from firmware.builder.board import FIRMWARE, OVERLAY, Board
 from firmware.builder.debian import fetch, is_kernel, read_lock
 from firmware.builder.disk import assemble
+from firmware.builder.guide import guide
 from firmware.builder.root import root_archive, unpack
 from firmware.builder.run import epoch_s, run, step
 from firmware.builder.slot import make_boot, make_root
@@ -71,6 +72,7 @@ def build(board: Board, offline: bool, compiled: Path | None = None) -> Path:
     }
     figures["slot_mib"] = round(figures["root_mib"] + figures["initrd_mib"] + figures["kernel_mib"], 1)
     (board.cache / "figures.json").write_text(json.dumps(figures))
+    (board.cache / "install-guide.txt").write_text(guide(board.name), encoding="utf-8")
     print(f"{image_path(board)}: " + ", ".join(f"{key} {value}" for key, value in figures.items()))
     return image_path(board)
 

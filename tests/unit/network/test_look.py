@@ -71,6 +71,15 @@ def test_a_ping_tells_what_ping_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert found["steps"][0]["text"].endswith("-- 192.0.2.1; 3 packets")
 
 
+def test_busybox_pings_where_nothing_else_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    busybox = tmp_path / "busybox"
+    busybox.write_text('#!/bin/sh\necho "$*"\n')
+    busybox.chmod(0o755)
+    (tmp_path / "sh").symlink_to("/bin/sh")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert probe("ping", "192.0.2.1")["steps"][0]["text"] == "ping -q -c 3 -W 2 -w 6 -- 192.0.2.1"
+
+
 def test_a_machine_without_ping_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(OSError, match="there is no ping"):

@@ -73,6 +73,11 @@ def test_a_stick_without_partitions_is_one_too(sys: Sys) -> None:
     assert sys.names() == ["sdb"]
 
 
+def test_a_file_system_on_the_whole_disk_is_one_stick_whatever_its_first_sector_looks_like(sys: Sys) -> None:
+    sys.part(sys.disk("sdb", kind="vfat"), "sdb1")
+    assert sys.names() == ["sdb"]
+
+
 def test_a_card_is_removable_without_being_on_usb_and_a_usb_disk_without_saying_so(sys: Sys) -> None:
     sys.part(sys.disk("mmcblk1", PCI), "mmcblk1p1")
     sys.part(sys.disk("sdc", removable=False), "sdc1")
