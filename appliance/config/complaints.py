@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import msgspec
 
-from appliance.config.check import problems
 from appliance.config.lines import dotted, locate
 from appliance.config.load import BadConfig, parse
 
@@ -32,6 +31,8 @@ def complaints(text: str, name: str, *, files: bool = True) -> list[Complaint]:
         config = parse(text, name)
     except BadConfig as error:
         return [Complaint("error", fault.line, dotted(fault.path), fault.text, fault.remedy) for fault in error.faults]
+    from appliance.config.check import problems  # it knows TLS and much else, and is not wanted by who only reads these
+
     places = locate(text)
     return [
         Complaint(problem.severity, places.line(problem.path), problem.key, problem.text, problem.remedy)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from appliance.config.box_tables import Keyboard, Mode
+from appliance.config.lines import KeyPath
 from appliance.config.schema import Config
-from appliance.config.store.edit import document_of, removed, set_value
 
 EMPTY = """\
 version = 1
@@ -182,3 +182,25 @@ def _without(text: str, key: str) -> str:
             return text
         value = value[part]
     return removed(text, key)
+
+
+# What edits brings tomlkit along, some 4 MiB; a menu that nobody changes anything in does without.
+
+
+def document_of(text: str) -> dict[str, Any]:
+    """As `config.store.edit`'s, and the same for the two below."""
+    from appliance.config.store import edit
+
+    return edit.document_of(text)
+
+
+def set_value(text: str, path: KeyPath, value: Any) -> str:
+    from appliance.config.store import edit
+
+    return edit.set_value(text, path, value)
+
+
+def removed(text: str, key: str) -> str:
+    from appliance.config.store import edit
+
+    return edit.removed(text, key)

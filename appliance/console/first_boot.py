@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from appliance.config.schema import Config
-from appliance.config.store.revisions import STORE
+from appliance.config.store.revision import STORE
 from appliance.console import draft
 from appliance.console.change import commit
 from appliance.console.desk import Desk

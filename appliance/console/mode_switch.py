@@ -13,7 +13,7 @@ from appliance.config.box_tables import Mode
 from appliance.config.host_port import host_port
 from appliance.config.load import parse
 from appliance.config.schema import Config, Listen, ListenKind
-from appliance.config.store.edit import document_of, set_value
+from appliance.console.draft import document_of, set_value
 
 _EVERYWHERE = (("smtp", "0.0.0.0:25"), ("smtp-v6", "[::]:25"))
 _NAMED = {"domain": "domain", "next_hop": "next hop", "policy": "policy"}

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import smtplib
 import time
 from collections.abc import Callable
-from email.utils import formatdate
 from typing import Any
 
 from appliance.config.host_port import host_port
@@ -15,7 +13,6 @@ from appliance.config.schema import Config, ListenKind
 from appliance.config.state import tracking_file
 from appliance.control.client import ask
 from appliance.control.protocol import ControlError, NoAnswer, worker_sockets
-from appliance.observe.trace import TrackingUnreadable, counts, search
 
 _SMTP_TIMEOUT_S = 60.0
 _LAST_S = 86400.0
@@ -56,6 +53,8 @@ class RunningGateway:
         return [by_id[key] for key in sorted(by_id, reverse=True)][:limit]
 
     def counts(self, last_s: float) -> dict[str, int]:
+        from appliance.observe.trace import TrackingUnreadable, counts
+
         path = tracking_file(self._config().state)
         if not os.path.exists(path):
             return {}
@@ -68,6 +67,9 @@ class RunningGateway:
         return self._why(message)
 
     def send_trial(self, config: Config, recipient: str) -> list[str]:
+        import smtplib  # wanted once in the life of a box, as what it brings along
+        from email.utils import formatdate
+
         host, port = _own_port(config)
         said = []
         try:
@@ -94,6 +96,8 @@ class RunningGateway:
         return said
 
     def _search(self, **by: Any) -> list[dict[str, Any]]:
+        from appliance.observe.trace import TrackingUnreadable, search
+
         path = tracking_file(self._config().state)
         if not os.path.exists(path):
             return []  # nothing recorded yet, or tracking is off

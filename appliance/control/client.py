@@ -5,7 +5,6 @@ Knows neither requests nor answers. A call opens its own connection; the deadlin
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import time
@@ -55,6 +54,8 @@ async def ask_async(
     path: str | os.PathLike[str], request: str, args: dict[str, Any] | None = None, *, timeout_s: float = 10.0
 ) -> Any:
     """As `ask`, on the running event loop."""
+    import asyncio  # who asks without a loop has no use for it
+
     line = encode_request(request, args)
     try:
         return await asyncio.wait_for(_exchange(path, line), timeout_s)
@@ -63,6 +64,8 @@ async def ask_async(
 
 
 async def _exchange(path: str | os.PathLike[str], line: bytes) -> Any:
+    import asyncio
+
     # Not by streams: a transport that cannot write throws away what could still be read.
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:

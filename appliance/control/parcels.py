@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from appliance.control.access import AskedHandler, Asker
 from appliance.control.arguments import typed
 from appliance.control.protocol import RequestRefused
 from appliance.control.sysd_messages import Nothing
+
+if TYPE_CHECKING:
+    from appliance.control.access import AskedHandler, Asker  # with a server behind it; clients come here, too
 
 PIECE_OCTETS = 512 << 10
 """Raw; in base64 it fits a line."""

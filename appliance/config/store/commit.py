@@ -21,8 +21,8 @@ from appliance.config.schema import Config
 from appliance.config.store.applier import APPLY_TIMEOUT_S, Applier, Timer
 from appliance.config.store.check import refuse_errors
 from appliance.config.store.edit import document_of, migrated_text
-from appliance.config.store.revision import StoreError
-from appliance.config.store.revisions import STORE, Store
+from appliance.config.store.revision import STORE, StoreError
+from appliance.config.store.revisions import Store
 from appliance.config.store.secrets import secret_name
 from appliance.core.errors import ConfigError
 

@@ -9,6 +9,9 @@ import msgspec
 
 from appliance.core.errors import ConfigError
 
+STORE = "sysd"
+"""The author of what nobody asked for: delivery, migration, the timer's roll-back."""
+
 
 class StoreError(ConfigError):
     """The store will not do what was asked, or cannot; `str()` says why and what to do, for a person."""

@@ -14,12 +14,10 @@ from pathlib import Path
 from appliance.config.migrations import VERSION, version_of
 from appliance.config.store.edit import document_of, migrated_text, set_value
 from appliance.config.store.files import Files
-from appliance.config.store.revision import Facts, Outcome, Result, State, StoreError, digest
+from appliance.config.store.revision import STORE, Facts, Outcome, Result, State, StoreError, digest
 from appliance.config.store.secrets import FOLDER, check_secrets, next_name, references, secret_name, secret_names
 from appliance.config.store.shelf import Shelf
 
-STORE = "sysd"
-"""The author of what nobody asked for."""
 KEEP = 50
 """Revisions, proposals among them; what is more is forgotten."""
 
