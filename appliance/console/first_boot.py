@@ -13,10 +13,12 @@ from appliance.console.dialogue import Back, walk
 from appliance.console.domain_questions import DomainQuestions, try_server
 from appliance.console.keyboard import TITLES
 from appliance.console.network_questions import NetworkQuestions
+from appliance.console.pages.backup import restore
 from appliance.console.pages.keyboard import ask_keyboard
 from appliance.console.pages.mode import ask_mode
 from appliance.console.pages.password import ask_password
 from appliance.control.protocol import ControlError
+from appliance.control.sysd_messages import Stick
 from appliance.core.errors import ConfigError
 
 AS_DELIVERED = "as delivered"
@@ -49,6 +51,8 @@ class FirstBoot:
         dialogue.title("Mailweir: first configuration")
         dialogue.say("A default stands in brackets and is taken by Enter. ? explains, < goes back.")
         try:
+            if self._restored():
+                return True
             walk([self._guarded(step) for step in self._questions()])
             return self._commit()
         except Back:
@@ -67,6 +71,28 @@ class FirstBoot:
             *(self._titled("Mail"), domain.domain, domain.server),
             *(self._titled("Summary"), self._summary),
         ]
+
+    def _restored(self) -> bool:
+        """Whether a backup from a stick that is plugged in took the place of all questions but the password's."""
+        stick = self._stick_with_backups()
+        if stick is None or not self._dialogue.yes(f"The stick {stick.device} has backups. Restore one", default=False):
+            return False
+        self._dialogue.title("Administrator")
+        self._password()
+        self._dialogue.title("Restore")
+        if not is_new(self._desk):
+            raise Overtaken
+        return restore(self._desk, stick)
+
+    def _stick_with_backups(self) -> Stick | None:
+        sysd = self._desk.sysd
+        try:
+            if not sysd.status().sticks:
+                return None
+            return next((stick for stick in sysd.sticks() if sysd.stick_files(stick.device)), None)
+        except ControlError as error:
+            self._dialogue.say(f"Sticks cannot be looked at: {error}")
+            return None
 
     def _guarded(self, step: Callable[[], bool]) -> Callable[[], bool]:
         """The step, if the box still waits for its first configuration: two lines may be asking."""

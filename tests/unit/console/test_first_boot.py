@@ -4,6 +4,7 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+from appliance.console.pages import PAGES
 from tests.support.commit_bench import GOOD
 from tests.support.console import ConsoleBench
 
@@ -157,3 +158,25 @@ def test_who_is_overtaken_at_another_line_changes_nothing_any_more(tmp_path: Pat
     assert "configured at another line meanwhile" in text
     assert "Administrator's password" not in text and "Mailweir on other.example.test" in text
     assert bench.in_force() == other
+
+
+def test_a_new_box_can_be_given_the_backup_of_another_instead_of_answers(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "new").mkdir()
+    old, new = ConsoleBench(tmp_path / "old"), ConsoleBench(tmp_path / "new", configured=False)
+    backup = old.plugged.plug()
+    old.type(str([page.title for page in PAGES].index("backup and restore") + 1), "1")
+    (archive,) = backup.iterdir()
+    assert "Restore" not in new.type()
+    (new.plugged.plug("sdb1") / archive.name).write_bytes(archive.read_bytes())
+    text = new.type("y", PASSWORD, PASSWORD, "", "y", "y")
+    assert "The stick sdb1 has backups. Restore one [y/N]: y" in text
+    assert text.endswith("Number: ") and "Mailweir on mx.example.test" in text
+    assert new.in_force() == old.in_force()
+    assert "Password: " not in text, "who chose it need not tell it"
+
+
+def test_a_stick_with_backups_may_be_passed_over(tmp_path: Path) -> None:
+    bench = ConsoleBench(tmp_path, configured=False)
+    (bench.plugged.plug() / "x.mailweir.tar").write_bytes(b"x")
+    assert bench.type("").endswith("Mode [1]: ")
