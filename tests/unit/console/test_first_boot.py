@@ -4,6 +4,9 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from appliance.console.modes import MODES
 from appliance.console.pages import PAGES
 from tests.support.commit_bench import GOOD
 from tests.support.console import ConsoleBench
@@ -180,3 +183,12 @@ def test_a_stick_with_backups_may_be_passed_over(tmp_path: Path) -> None:
     bench = ConsoleBench(tmp_path, configured=False)
     (bench.plugged.plug() / "x.mailweir.tar").write_bytes(b"x")
     assert bench.type("").endswith("Mode [1]: ")
+
+
+@pytest.mark.parametrize("number", range(1, len(MODES) + 1))
+def test_the_first_boot_of_each_mode_puts_that_mode_in_force(tmp_path: Path, number: int) -> None:
+    bench = ConsoleBench(tmp_path, configured=False)
+    text = bench.type(str(number), *NETWORK, PASSWORD, PASSWORD, *MAIL, "y", "y", "n")
+    mode = MODES[number - 1].mode.value
+    assert tomllib.loads(bench.in_force())["mode"] == mode
+    assert f"  Mode          {mode}" in text
