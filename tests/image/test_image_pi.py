@@ -174,3 +174,17 @@ def test_a_menu_is_on_each_line_that_is_there(tmp_path: Path, active: str, scree
     links = {path.name: path.readlink() for path in (units / "multi-user.target.wants").iterdir()}
     assert links.keys() == {f"mailweir-console@{line}.service" for line in lines}
     assert {str(target) for target in links.values()} == {"/usr/lib/systemd/system/mailweir-console@.service"}
+
+
+@pytest.mark.parametrize(("names", "has_menu"), [(["(S) VGA+"], True), (["(S) dummy device"], False), ([], False)])
+def test_a_pc_in_text_mode_has_a_menu_on_its_screen(tmp_path: Path, names: list[str], has_menu: bool) -> None:
+    (tmp_path / "sys/class/tty/console").mkdir(parents=True)
+    (tmp_path / "sys/class/tty/console/active").write_text("tty0 ttyS0\n")
+    for number, name in enumerate(names):
+        (tmp_path / f"sys/class/vtconsole/vtcon{number}").mkdir(parents=True)
+        (tmp_path / f"sys/class/vtconsole/vtcon{number}/name").write_text(f"{name}\n")
+    units = tmp_path / "units"
+    subprocess.run([GENERATOR, units, units, units], check=True, env={**os.environ, "MAILWEIR_ROOT": str(tmp_path)})
+    found = {path.name for path in (units / "multi-user.target.wants").iterdir()}
+    assert ("mailweir-console@tty1.service" in found) == has_menu
+    assert "mailweir-console@ttyS0.service" in found
