@@ -6,6 +6,7 @@ shared by all workers: when one dies, connections waiting to be accepted are tak
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -98,6 +99,9 @@ class Supervisor:
         # Imported once, before the forks: workers share the pages, and one that died is back in milliseconds.
         import appliance.daemon.worker  # noqa: F401
 
+        # What is there now is never looked at by a worker's collector, which would write to all of these pages.
+        gc.collect()
+        gc.freeze()
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
         signal.signal(signal.SIGHUP, self._reload)

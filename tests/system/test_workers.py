@@ -113,3 +113,12 @@ def test_a_worker_that_finds_its_certificate_gone_leaves_the_tls_port_alone() ->
             tls_only.setblocking(False)
             with pytest.raises(BlockingIOError):
                 tls_only.recv(100)  # a greeting in clear
+
+
+def test_workers_share_most_of_what_was_imported_before_the_forks() -> None:
+    with Gateway([], {"workers": {"count": 3}}) as gateway:
+        for pid in gateway.worker_pids:
+            text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            fields = {line.split(":")[0]: line.split()[1] for line in text.splitlines()[1:]}
+            own, all_kib = int(fields["Private_Dirty"]), int(fields["Anonymous"])
+            assert own < 0.55 * all_kib, f"{own} of {all_kib} KiB were written since the fork"
