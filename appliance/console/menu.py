@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import traceback
+from contextlib import suppress
 
 from appliance.console.change import keep
 from appliance.console.desk import Desk
@@ -54,8 +55,9 @@ class Menu:
         status = desk.sysd.status()
         if status.unconfirmed:
             desk.dialogue.say("A change is in force that nobody has confirmed yet.")
-            self._gate.open()
-            keep(desk)
+            with suppress(Back):  # who cannot keep it may still look around
+                self._gate.open()
+                keep(desk)
             status = desk.sysd.status()
         if is_new(desk):
             self._begin()

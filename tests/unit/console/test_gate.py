@@ -81,6 +81,7 @@ def test_an_unconfirmed_change_is_kept_only_by_who_knows_the_password(bench: Con
 
     text = bench.type(changed, "<", "<", STATUS)
     assert "nobody has confirmed yet.\nPassword: \n" in text
+    assert "A change waits to be kept" in text
     assert "keep?" not in text
     text = bench.type(changed, "<", PASSWORD, "y")
     assert "Kept: revision" in text
