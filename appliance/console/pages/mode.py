@@ -39,7 +39,8 @@ def ask_mode(desk: Desk, default: int = 0) -> Mode:
     """Shows the table with a recommendation, and asks; without `default` it stands for that. Raises Back."""
     try:
         ports = desk.sysd.ports()
-    except ControlError:
+    except ControlError as error:
+        desk.dialogue.say(f"The ports cannot be seen: {error}")
         ports = []
     best, reason = recommended(ports)
     for number, line in enumerate(MODES, 1):
