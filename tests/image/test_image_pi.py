@@ -188,3 +188,24 @@ def test_a_pc_in_text_mode_has_a_menu_on_its_screen(tmp_path: Path, names: list[
     found = {path.name for path in (units / "multi-user.target.wants").iterdir()}
     assert ("mailweir-console@tty1.service" in found) == has_menu
     assert "mailweir-console@ttyS0.service" in found
+
+
+@pytest.mark.parametrize(
+    ("line", "typed", "said"),
+    [
+        ("/dev/tty1", "\n", "\nMailweir: press Enter for the menu. menu: console\n"),
+        ("/dev/ttyS1", "", "menu: console\n"),
+        ("/dev/ttyAMA10", "", "menu: console\n"),
+    ],
+)
+def test_on_a_screen_the_menu_takes_memory_only_once_somebody_wants_it(
+    tmp_path: Path, line: str, typed: str, said: str
+) -> None:
+    menu = tmp_path / "menu"
+    menu.write_text('#!/bin/sh\nread -r more && exit 1\necho "menu: $*"\n')
+    menu.chmod(0o755)
+    script = boards.OVERLAY / "usr/lib/mailweir/console"
+    words = ["sh", "-c", f"tty() {{ echo {line}; }}; . {script}"]
+    environment = {**os.environ, "MAILWEIR_MENU": str(menu)}
+    done = subprocess.run(words, input=typed, text=True, capture_output=True, env=environment, check=True)
+    assert done.stdout == said
