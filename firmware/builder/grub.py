@@ -15,6 +15,8 @@ _MODULES = (
 )
 _BIOS = Path("/usr/lib/grub/i386-pc")
 _LOAD_SEGMENT = 0x820
+FRESH = {"ORDER": "A B", "A_OK": "1", "B_OK": "0", "A_TRY": "0", "B_TRY": "0", "A_NEW": "0", "B_NEW": "0"}
+"""What GRUB knows of a disk as it is delivered; `grub.cfg` says what it means."""
 _EMPTY_ENVIRONMENT = "# GRUB Environment Block\n"
 # The name that UEFI starts, GRUB's modules beside those above.
 _EFI = {
@@ -51,7 +53,7 @@ def files(board: Board, folder: Path) -> dict[str, Path]:
     """GRUB's files on the boot partition, by their paths there; of `folder`, where they are made."""
     found = {"grub/grub.cfg": _config(board, folder)}
     for name, octets in (
-        ("grubenv", environment({"ORDER": "A B", "A_OK": "1", "B_OK": "0", "A_TRY": "0", "B_TRY": "0"})),
+        ("grubenv", environment(FRESH)),
         ("mailweir", b"The boot partition of Mailweir.\n"),
     ):
         (folder / name).write_bytes(octets)
