@@ -28,6 +28,7 @@ from appliance.daemon.apart import apart
 from appliance.daemon.sockets import bind_all
 from appliance.intake.shared_counts import SharedCounts
 from appliance.tls.certificates import self_signed
+from appliance.update.formats import claim
 
 RESTART_PAUSE_S = float(os.environ.get("MAILWEIR_RESTART_PAUSE_S", "1"))
 """A worker that dies sooner than this after its start is started again this much later. Tests that kill lower it."""
@@ -57,6 +58,7 @@ def _serve(config: Config, path: str, ready: Callable[[], None]) -> int:
     state = Path(config.state)
     try:
         state.mkdir(mode=0o750, parents=True, exist_ok=True)
+        claim(state)
     except OSError as error:
         raise ConfigError(f'state = "{state}": {error.strerror}; create it or name another directory') from error
     make_certificate(config)
