@@ -26,7 +26,7 @@ from appliance.delivery.hop_outlet import HopOutlet
 from appliance.delivery.pool import HopPool
 from appliance.delivery.remote import Remote
 from appliance.delivery.report import Clerk
-from appliance.delivery.route import Router
+from appliance.delivery.route import CHECK_POLICY, Router
 from appliance.delivery.runner import Runner
 from appliance.delivery.send import send_stored
 from appliance.dns import mx
@@ -173,6 +173,7 @@ def _build_site(
 ) -> Site:
     policies = {policy.name: policy for policy in config.policy}
     policies.setdefault("default", Policy())
+    policies[CHECK_POLICY] = Policy()
     limits = config.limits
     return Site(
         config=config,

@@ -28,6 +28,7 @@ from appliance.control.queue_requests import queue_handlers
 from appliance.control.server import ControlServer
 from appliance.core.errors import ConfigError
 from appliance.daemon.certificate_watch import CertificateWatch
+from appliance.daemon.check_door import CheckDoor
 from appliance.daemon.rooms import Lasting, Rooms, build_lasting, build_rooms
 from appliance.intake.listener import Listener
 from appliance.intake.shared_counts import SharedCounts
@@ -73,6 +74,7 @@ class Worker:
         self._background: set[asyncio.Task[None]] = set()
         self._retired: list[Rooms] = []
         self._gate: LoginGate | None = None
+        self._check = CheckDoor(lambda: self._rooms, lambda: self._config)
 
     def run(self) -> int:
         """Until drained; returns the exit status."""
@@ -112,6 +114,7 @@ class Worker:
         self._events.event("worker_ready", {"worker": self._number, "pid": os.getpid()})
         await self._stopped()
         await self._drain()
+        self._check.close()
         sweeper.cancel()
         if metrics is not None:
             await metrics.close()
@@ -232,7 +235,8 @@ class Worker:
             await self._reloaded()
             return {"worker": self._number}
 
-        return {"stats": stats, "metrics": metrics, "reload": reload, **queue_handlers(self._lasting.queue)}
+        others = {**queue_handlers(self._lasting.queue), **self._check.handlers()}
+        return {"stats": stats, "metrics": metrics, "reload": reload, **others}
 
     async def _sweep(self) -> None:
         while True:
@@ -299,6 +303,7 @@ class Worker:
         except ConfigError as error:
             self._events.event("reload_refused", {"reason": str(error)}, ERROR)
             raise RequestRefused(str(error)) from error
+        self._check.close()
         old, self._rooms, self._config = self._rooms, rooms, config
         for listener in self._listeners:
             listener.refresh()

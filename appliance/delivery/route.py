@@ -17,6 +17,10 @@ from appliance.core.address import Address
 from appliance.core.errors import BadDomain, ConfigError
 from appliance.dns.names import to_ascii
 
+CHECK_SUFFIX: Final = ".check.mailweir.invalid"
+"""Domains of the health gate: each leads somewhere only while it is open, nowhere else, and never to DNS (RFC 6761)."""
+CHECK_POLICY: Final = " check"
+"""No rules of the user's: a name that no configuration can have."""
 MAX_CACHED_DOMAINS: Final = 10_000
 """The peer names the domains: the cache is emptied when it is full, so that it cannot be grown at will."""
 
@@ -25,6 +29,7 @@ class RouteKind(enum.Enum):
     HOP = "hop"  # a protected domain: to its configured next hop
     SMART_HOST = "smart_host"  # not ours: to relay.smart_host
     MX = "mx"  # not ours, no smart host: to the domain's MX hosts
+    CHECK = "check"  # the health gate's own domain, while it looks; for clients on this machine alone
     OWN = "own"  # this host's own name, for which no next hop is configured
     NONE = "none"  # no domain, or one that cannot be a domain
 
@@ -62,7 +67,7 @@ NO_ROUTE: Final = Route(RouteKind.NONE, "none", "")
 class Router:
     """The routes of one configuration. Lives as long as that configuration."""
 
-    __slots__ = ("_cache", "_exact", "_hops", "_own", "_smart_host", "_with_subdomains")
+    __slots__ = ("_cache", "_checks", "_exact", "_hops", "_own", "_smart_host", "_with_subdomains")
 
     def __init__(self, config: Config) -> None:
         """Raises ConfigError for names that are none, and for next hops that do not exist."""
@@ -73,6 +78,7 @@ class Router:
         self._exact: dict[str, Domain] = {}
         self._with_subdomains: dict[str, Domain] = {}
         self._cache: dict[str, Route] = {}
+        self._checks: dict[str, NextHop] = {}
         for domain in config.domain:
             self._hop_of(f"domain {domain.name}", domain.next_hop)
             name = _configured("domain", domain.name)
@@ -88,6 +94,17 @@ class Router:
                 self._cache.clear()
             route = self._cache[address.domain] = self._find(address.domain)
         return route
+
+    def open_check(self, domain: str, hop: NextHop) -> None:
+        """From now on `domain`, which must end in `CHECK_SUFFIX`, leads to `hop`: for clients on this machine."""
+        assert domain.endswith(CHECK_SUFFIX)
+        self._checks[domain] = hop
+        self._cache.pop(domain, None)
+
+    def close_check(self, domain: str) -> None:
+        """It leads nowhere again."""
+        self._checks.pop(domain, None)
+        self._cache.pop(domain, None)
 
     def explain(self, address: Address) -> list[str]:
         """The decision of `route` in sentences for a person, what decided first."""
@@ -108,6 +125,11 @@ class Router:
             domain = raw_domain if raw_domain.startswith("[") else to_ascii(raw_domain)
         except BadDomain:
             return NO_ROUTE
+        if domain.endswith(CHECK_SUFFIX):
+            checked = self._checks.get(domain)
+            if checked is None:
+                return Route(RouteKind.OWN, "own", domain)
+            return Route(RouteKind.CHECK, f"hop:{checked.name}", domain, checked, CHECK_POLICY)
         protected = self._protected(domain)
         if protected is not None:
             hop = self._hops[protected.next_hop]

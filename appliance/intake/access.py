@@ -25,6 +25,7 @@ LITERAL_REFUSED: Final = Reply(550, "5.1.2", "Address literals are not accepted"
 
 _RELAY_MARKS: Final = frozenset("%!@:")
 _MAX_CACHED: Final = 10_000
+_LOOPBACK: Final = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 
 
 def parse_networks(texts: list[str]) -> tuple[Network, ...]:
@@ -43,6 +44,10 @@ def contains(networks: tuple[Network, ...], ip: str) -> bool:
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     return any(address in network for network in networks)
+
+
+def _is_this_machine(ip: str) -> bool:
+    return contains(_LOOPBACK, ip)
 
 
 class Access:
@@ -89,6 +94,8 @@ class Access:
             return reply.RELAY_DENIED
         if route.kind is RouteKind.OWN:
             return NOT_OURS
+        if route.kind is RouteKind.CHECK:
+            return None if _is_this_machine(client.ip) else NOT_OURS
         if not self.may_relay(client):
             return reply.RELAY_DENIED
         if route.kind is RouteKind.NONE:

@@ -151,3 +151,24 @@ def test_no_address_whatever_its_form_leads_a_stranger_beyond_our_domains(local,
     route = Router(configuration).route(address)
     if Access(configuration).refusal(STRANGER, address, route) is None:
         assert address.domain == "ours.test" and not set("%!@:") & set(address.local)
+
+
+CHECKED = b"health@k3xq8w2m.check.mailweir.invalid"
+
+
+@pytest.mark.parametrize("ip", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"])
+def test_the_health_gates_domain_is_open_to_this_machine_alone_and_only_while_it_is_open(ip):
+    configuration = config(**NETWORKS)
+    router, access = Router(configuration), Access(configuration)
+    address = parse_address(CHECKED)
+
+    def refused(client):
+        return access.refusal(client, address, router.route(address))
+
+    everybody = (STRANGER, NEIGHBOUR, Client("203.0.113.9", login="anna"), Client(ip))
+    assert all(refused(client).code == 550 for client in everybody), "not even who may relay, while it is closed"
+    router.open_check(address.domain, NextHop(name=" check", servers=[HopServer(url="smtp://127.0.0.1:4000")]))
+    assert [refused(client) is None for client in everybody] == [False, False, False, True]
+    assert router.route(parse_address(b"x@other.check.mailweir.invalid")).hop is None
+    router.close_check(address.domain)
+    assert all(refused(client).code == 550 for client in everybody)
