@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
-from firmware.builder import application, bootfiles, initrd, kernel, tree
+from appliance import __version__
+from firmware.builder import application, bootfiles, initrd, kernel, keys, tree
 from firmware.builder.board import FIRMWARE, OVERLAY, Board
+from firmware.builder.bundle import check_version
 from firmware.builder.debian import fetch, is_kernel, read_lock
 from firmware.builder.disk import assemble
 from firmware.builder.guide import guide
@@ -26,13 +29,28 @@ def image_path(board: Board) -> Path:
     return board.cache / "disk.img"
 
 
-def build(board: Board, offline: bool, compiled: Path | None = None) -> Path:
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the command line asks for."""
+
+    offline: bool = False
+    """Fetch nothing."""
+    compiled: Path | None = None
+    """The package with compiled modules, instead of the one in this tree."""
+    version: str = __version__
+    keyring: Path | None = None
+    """The certificates whose updates the image takes; None: the development authority's."""
+
+
+def build(board: Board, wishes: Wishes) -> Path:
     """Makes the disk image.
 
     Raises:
         SystemExit: something is missing or too large; the text says what.
     """
     begun_s = time.monotonic()
+    offline = wishes.offline
+    check_version(wishes.version)
     if not board.lock.exists():
         raise SystemExit(f"{board.lock} is not there: scripts/image lock {board.name}")
     lock = read_lock(board.lock.read_text())
@@ -47,9 +65,9 @@ def build(board: Board, offline: bool, compiled: Path | None = None) -> Path:
         packages = [fetch(package, offline) for package in lock if is_kernel(package.name)]
         release = kernel.unpack(packages, work / "kernel", board.left_out)
     with step("the gateway and its wheels"):
-        application.build(board, debian, work / "application", compiled, offline)
+        application.build(board, debian, work / "application", wishes.compiled, offline)
     with step("the root, one archive"):
-        _render(work / "rendered", board)
+        _render(work / "rendered", board, keys.keyring(wishes.keyring))
         over = [work / "kernel", work / "application", OVERLAY, work / "rendered"]
         users = tree.users((OVERLAY / "usr/lib/sysusers.d/mailweir.conf").read_text())
         tree.merge(debian, over, users, epoch_s(), work / "root.tar")
@@ -57,7 +75,8 @@ def build(board: Board, offline: bool, compiled: Path | None = None) -> Path:
         root, arguments = make_root(work / "root.tar", work, board)
     with step("initial RAM disk, boot loader, disk"):
         ram_disk = _initrd(debian, work, release, board)
-        boot = make_boot(work / "vmlinuz", ram_disk, arguments, work, board)
+        (work / "slot_arguments").write_text(arguments)
+        boot = make_boot(work / "vmlinuz", ram_disk, arguments, wishes.version, work / "boot.img", board)
         shutil.rmtree(work / "boot", ignore_errors=True)
         for package in lock:
             if package.name in board.boot_packages:
@@ -86,6 +105,7 @@ def rendered(board: Board) -> dict[str, str]:
         "usr/share/mailweir/budget": "".join(
             f"{it.memory_mib} {it.workers} {it.held_mib}\n" for it in board.budgets
         ),
+        "etc/rauc/system.conf": (FIRMWARE / "rauc.conf").read_text().replace("@BOARD@", board.name),
         "usr/lib/clock-epoch": "",  # its time is the earliest that the clock may show
     }
     for unit, limit in board.memory_max.items():
@@ -93,9 +113,9 @@ def rendered(board: Board) -> dict[str, str]:
     return texts
 
 
-def _render(folder: Path, board: Board) -> None:
+def _render(folder: Path, board: Board, keyring: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    for name, text in rendered(board).items():
+    for name, text in {**rendered(board), "etc/rauc/keyring.pem": keyring.read_text()}.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)

@@ -57,11 +57,11 @@ def make_root(tree: Path, folder: Path, board: Board) -> tuple[Path, str]:
     return image, f"mailweir.hash={found[1]} mailweir.salt={salt} mailweir.blocks={blocks}"
 
 
-def make_boot(kernel: Path, initrd: Path, arguments: str, folder: Path, board: Board) -> Path:
-    """The image for GRUB."""
-    config = folder / "slot.cfg"
-    config.write_text(f'set slot_arguments="{arguments}"\n')
-    return fat(folder / "boot.img", board.boot_mib, {"vmlinuz": kernel, "initrd.img": initrd, "slot.cfg": config})
+def make_boot(kernel: Path, initrd: Path, arguments: str, version: str, image: Path, board: Board) -> Path:
+    """The image for GRUB; here the slot is told which release it is, so that one root can be called by another name."""
+    config = image.with_name("slot.cfg")
+    config.write_text(f'set slot_arguments="{arguments} mailweir.version={version}"\n')
+    return fat(image, board.boot_mib, {"vmlinuz": kernel, "initrd.img": initrd, "slot.cfg": config})
 
 
 def fat(image: Path, size_mib: int, files: Mapping[str, Path], fat32: bool = False) -> Path:
