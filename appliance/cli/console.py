@@ -31,7 +31,9 @@ def console(within_s: float, may_leave: bool, socket: str) -> int:
     from appliance.console.tty import TtyLine
     from appliance.control.protocol import ControlError
     from appliance.control.sysd_client import Sysd
+    from appliance.control.update_client import Updates
     from appliance.core.errors import ConfigError
+    from appliance.update.keeper import Keeper
 
     if not sys.stdin.isatty():
         raise Failed("standard input is no terminal; the menu wants one")
@@ -42,7 +44,8 @@ def console(within_s: float, may_leave: bool, socket: str) -> int:
         dialogue = Dialogue(Terminal(line))
         sysd = Sysd(socket, author="console")
         mail = RunningGateway(lambda: desk.config(), why)
-        desk = Desk(dialogue, sysd, mail, Board(), within_s, line_of(0))
+        updates = Updates(socket, author="console") if Keeper().has_slots else None
+        desk = Desk(dialogue, sysd, mail, Board(), within_s, line_of(0), updates)
         with suppress(ControlError, ConfigError, OSError):  # nothing is in force yet
             desk.machine.load_keyboard(desk.config().console.keyboard)
         try:

@@ -19,12 +19,14 @@ from appliance import __version__
 from appliance.cli.check import check
 from appliance.cli.config import config
 from appliance.cli.console import console
+from appliance.cli.health import health
 from appliance.cli.mode import mode
 from appliance.cli.output import config_option, json_option, print_json, printable
 from appliance.cli.queue import queue
 from appliance.cli.route import route
 from appliance.cli.sysd import sysd
 from appliance.cli.trace import trace
+from appliance.cli.update import update
 from appliance.cli.user import user
 from appliance.control.protocol import ControlError
 from appliance.core.errors import ConfigError, GatewayError
@@ -58,7 +60,7 @@ def version(as_json: bool) -> None:
         click.echo(f"mailweir {__version__}, Python {platform.python_version()}")
 
 
-for _command in (check, config, console, mode, route, queue, sysd, trace, user):
+for _command in (check, config, console, health, mode, route, queue, sysd, trace, update, user):
     cli.add_command(_command)
 
 

@@ -6,6 +6,7 @@ OSError with a sentence for a person.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from appliance.config.schema import Config
 from appliance.console.dialogue import Dialogue
 from appliance.console.keyboard import is_screen
 from appliance.control import sysd_messages as messages
+from appliance.control.update_messages import StickBundle, UpdateStatus
 
 
 class Sysd(Protocol):
@@ -82,6 +84,16 @@ class Machine(Protocol):
         """Where there is one. Raises OSError."""
 
 
+class Updates(Protocol):
+    """As `control.update_client.Updates`, which says more."""
+
+    def status(self) -> UpdateStatus: ...
+    def stick_bundles(self) -> list[StickBundle]: ...
+    def install_from_stick(self, device: str, name: str) -> None: ...
+    def followed(self) -> Iterator[UpdateStatus]: ...
+    def roll_back(self) -> str: ...
+
+
 @dataclass(slots=True)
 class Desk:
     """Everything that a page gets."""
@@ -93,6 +105,8 @@ class Desk:
     confirm_within_s: float = 120.0
     line: str = ""
     """The terminal's name below /dev, as "ttyS0"."""
+    updates: Updates | None = None
+    """None: there are none to be had."""
 
     @property
     def has_keyboard(self) -> bool:

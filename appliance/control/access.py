@@ -36,6 +36,13 @@ MAY: Mapping[str, frozenset[str]] = {
     "network.probe": _OPERATORS,
     "password.verify": _OPERATORS,
     "password.set": _OPERATORS,  # the pages must tell the old one; root at the console need not
+    "update.status": _OPERATORS,
+    "update.sticks": _ROOT_ALONE,  # who stands at the box
+    "update.install": _OPERATORS,  # what is installed must be signed, whoever brings it
+    "update.upload": _OPERATORS,
+    "update.append": _OPERATORS,
+    "update.roll_back": _OPERATORS,
+    "update.mark": _ROOT_ALONE,
     "power.reboot": _OPERATORS,
     "power.off": _OPERATORS,
     "stick.list": _ROOT_ALONE,  # who stands at the box

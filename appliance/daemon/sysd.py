@@ -36,6 +36,7 @@ from appliance.control.system_requests import SystemRequests
 from appliance.core.errors import ConfigError
 from appliance.daemon.notify import notify, watchdog_interval_s
 from appliance.daemon.systemd import SystemdPower, SystemdService
+from appliance.daemon.updates import update_requests
 from appliance.observe.events import ERROR, INFO, EventLog
 from appliance.removable.sticks import Sticks
 
@@ -70,6 +71,8 @@ class Options:
     erase: Sequence[Path] = ()
     """Directories that a factory reset empties, beside the store."""
     unit: str = "mailweir-mtad.service"
+    installer: str = "mailweir-update.service"
+    """The unit that puts an update into the other slot."""
     log: Log = field(default_factory=Log)
     power: Power = field(default_factory=SystemdPower)
     service: Service | None = None
@@ -140,7 +143,8 @@ async def serve(options: Options, stop: asyncio.Event, tell: Callable[[str, dict
             tell=tell,
         )
         config = ConfigRequests(commits, parcels)
-        rooms = (config, parcels, system, StickRequests(options.sticks, config, tell))
+        updates = update_requests(SystemdService(options.installer), options.sticks, tell)
+        rooms = (config, parcels, system, StickRequests(options.sticks, config, tell), updates)
         handlers = {name: handler for room in rooms for name, handler in room.handlers().items()}
         server = ControlServer(
             options.socket,
@@ -157,6 +161,7 @@ async def serve(options: Options, stop: asyncio.Event, tell: Callable[[str, dict
         finally:
             notify("STOPPING=1")
             await server.close()
+            await updates.close()
             await commits.close()
             tell("sysd_stopped", {"revision": store.current})
     finally:

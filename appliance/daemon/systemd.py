@@ -37,6 +37,13 @@ class SystemdService:
     async def stop(self) -> None:
         await _systemctl("stop", self._unit)
 
+    async def begin(self) -> None:
+        """Starts it, and does not wait for it. OSError: it cannot be started.
+
+        `restart`, for a unit that is on its way out would take `start` for the run that just ends.
+        """
+        await _systemctl("restart", "--no-block", self._unit)
+
 
 class SystemdMounts:
     """A `removable.sticks.Mounts`: a unit for reading and one for writing, each of what a link names.

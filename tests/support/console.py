@@ -14,6 +14,7 @@ from appliance.console.desk import Desk
 from appliance.console.dialogue import Dialogue
 from appliance.console.menu import Menu
 from appliance.console.terminal import IDLE_S, HungUp, Terminal
+from appliance.control.update_client import Updates
 from appliance.removable.devices import Devices, Stick
 from appliance.removable.sticks import Sticks
 from tests.support.commit_bench import GOOD
@@ -191,6 +192,7 @@ class ConsoleBench:
         self.sysd.options.sticks = Sticks(self.plugged, self.plugged)
         self.sysd.options.shells = self.machine
         self.mail, self.board = NotingMail(), PlainBoard()
+        self.updates: Any = Updates(self.sysd.options.socket)
         self.loop: asyncio.AbstractEventLoop
         if configured:
             self.put(GOOD.replace("gw.", "mx."))
@@ -212,7 +214,8 @@ class ConsoleBench:
 
         async def scenario(bench: SysdBench) -> None:
             self.loop = asyncio.get_running_loop()
-            desk = Desk(asked, bench.client, self.mail, self.board, line="tty1" if screen else "ttyS0")
+            line = "tty1" if screen else "ttyS0"
+            desk = Desk(asked, bench.client, self.mail, self.board, line=line, updates=self.updates)
 
             def work() -> None:
                 with suppress(HungUp):

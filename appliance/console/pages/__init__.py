@@ -20,6 +20,7 @@ from appliance.console.pages.queue import queue_page
 from appliance.console.pages.shell import shell_page
 from appliance.console.pages.status import status_page
 from appliance.console.pages.trace import trace_page
+from appliance.console.pages.update import update_page
 from appliance.control.sysd_messages import Status
 
 
@@ -50,6 +51,7 @@ PAGES = (
     Page("administrator's password", password_page, True),
     Page("history of the configuration", history_page, True),
     Page("backup and restore", backup_page, True, lambda desk, status: status.sticks),
+    Page("update of the box", update_page, True, lambda desk, status: desk.updates is not None),
     # Who stands before the box can pull its plug, too.
     Page("restart", reboot_page),
     Page("power off", power_off_page),
