@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from appliance import __version__
 from firmware.builder import board as boards
-from firmware.builder import debian, pi_trial
-from firmware.builder.build import build, image_path
+from firmware.builder import debian, keys, pi_trial, trial_updates
+from firmware.builder.build import Wishes, build, image_path
+from firmware.builder.bundle import bundle_path, make_bundle
 from firmware.builder.qemu import boot
 from firmware.builder.trial import trial
 
@@ -19,6 +21,7 @@ def main() -> None:
     for name, text in (
         ("lock", "pin the Debian packages that apt finds today"),
         ("build", "make the disk image"),
+        ("bundle", "make a signed update of what was built"),
         ("boot", "start it in QEMU with the serial console here"),
         ("test", "start it in QEMU and send a message through"),
     ):
@@ -27,6 +30,14 @@ def main() -> None:
         if name == "build":
             command.add_argument("--offline", action="store_true", help="fetch nothing, use the cache")
             command.add_argument("--compiled", type=Path, metavar="DIR", help="the package with compiled modules")
+            command.add_argument("--keyring", type=Path, metavar="PEM", help="who may sign updates of this image")
+        if name in ("build", "bundle"):
+            command.add_argument("--version", default=__version__, help="what the release is called (%(default)s)")
+        if name == "bundle":
+            command.add_argument("--sign-cert", metavar="PEM", help="the certificate to sign with")
+            command.add_argument("--sign-key", metavar="PEM", help="its key; both without: those for development")
+        if name == "test":
+            command.add_argument("--only", choices=["updates"], help="this part alone")
         if name in ("boot", "test"):
             command.add_argument("--uefi", action="store_true", help="by UEFI instead of BIOS")
         if name == "boot":
@@ -36,9 +47,15 @@ def main() -> None:
     if options.command == "lock":
         board.lock.write_text(debian.write_lock(debian.resolve(board)))
     elif options.command == "build":
-        build(board, options.offline, options.compiled)
+        build(board, Wishes(options.offline, options.compiled, options.version, options.keyring))
+    elif options.command == "bundle":
+        signer = keys.signer(options.sign_cert, options.sign_key)
+        made = make_bundle(board, options.version, signer, bundle_path(board, options.version))
+        print(f"{made}: {made.stat().st_size / 2**20:.1f} MiB")
     elif options.command == "boot":
         raise SystemExit(boot(board, image_path(board), options.uefi, options.pi))
+    elif options.only == "updates":
+        trial_updates.trial(board, image_path(board), options.uefi)
     else:
         if "rpi" in board.loaders:
             pi_trial.check_card(board, image_path(board))

@@ -15,7 +15,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -131,6 +131,16 @@ class Console:
         except subprocess.TimeoutExpired as error:
             raise TrialFailed(f"it did not power off in {timeout_s:.0f} s") from error
 
+    def type(self, text: str) -> None:
+        """As a person at the line would."""
+        if self._process.stdin is not None:
+            self._process.stdin.write(text.encode())
+            self._process.stdin.flush()
+
+    def forget(self) -> None:
+        """What was said until now is not looked at again."""
+        self._said = b""
+
     def tail(self) -> str:
         return self._said[-4000:].decode("utf-8", "replace")
 
@@ -167,7 +177,9 @@ class Shell:
 
 
 @contextmanager
-def running(board: Board, disk: Path, uefi: bool, port_here: int, factory: str, log: Path) -> Iterator[Console]:
+def running(
+    board: Board, disk: Path, uefi: bool, port_here: int, factory: str, log: Path, drives: Sequence[str] = ()
+) -> Iterator[Console]:
     """QEMU with the disk, ended when this is left. The configuration goes in as a systemd credential."""
     credentials = {"mailweir.factory": factory}
     for unit in ("mailweir-first-boot", "mailweir-sysd", "mailweir"):
@@ -176,7 +188,7 @@ def running(board: Board, disk: Path, uefi: bool, port_here: int, factory: str, 
     line, shell = second_line(board, disk.with_suffix(".shell"))
     credentials["systemd.extra-unit.trial.service"] = _SHELL.replace("LINE", line)
     credentials["systemd.unit-dropin.basic.target"] = "[Unit]\nWants=trial.service\n"
-    words = command(board, disk, uefi, {port_here: 25}, ["-serial", "stdio", *shell, *_smbios(credentials)])
+    words = command(board, disk, uefi, {port_here: 25}, [*drives, "-serial", "stdio", *shell, *_smbios(credentials)])
     process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         yield Console(process, log)
