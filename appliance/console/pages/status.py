@@ -1,4 +1,4 @@
-"""How the box is: release, ports, mail flow, queue, the last verdicts, memory, temperature."""
+"""How the box is: release, ports, update slots, mail flow, queue, the last verdicts, memory, temperature."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from appliance.console.desk import Desk
 from appliance.console.modes import mode_of
 from appliance.console.times import age, local_time
 from appliance.control.protocol import ControlError
+from appliance.control.update_words import slot_lines
 from appliance.core.errors import ConfigError
 
 _LAST_VERDICTS = 5
@@ -29,6 +30,7 @@ def whole_status_page(desk: Desk) -> None:
 def _page(desk: Desk, *, is_open: bool) -> None:
     lines = [*_system(desk)]
     lines += _tried("Network", lambda: _place(desk))
+    lines += _tried("Updates", lambda: _slots(desk))
     lines += _tried("Mail", lambda: [*_flow(desk), *_last_hour(desk), *_verdicts(desk, is_open)])
     desk.dialogue.page(lines)
 
@@ -60,6 +62,15 @@ def _place(desk: Desk) -> list[str]:
         link = f"link{speed}" if port.get("link") else "no link"
         lines.append(f"Port {port['name']}: {link} {' '.join(map(str, port.get('addresses') or []))}".rstrip())
     return lines
+
+
+def _slots(desk: Desk) -> list[str]:
+    """What is in the slots, and how the running one was found; nothing on a machine without."""
+    if desk.updates is None:
+        return []
+    found = desk.updates.status()
+    health = [f"Health: {found.health}" + (f" ({found.health_reason})" if found.health_reason else "")]
+    return [*slot_lines(found), *(health if found.health else [])]
 
 
 def _flow(desk: Desk) -> list[str]:

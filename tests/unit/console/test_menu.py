@@ -13,6 +13,7 @@ from appliance.console.menu import Menu
 from appliance.console.pages import PAGES
 from appliance.console.terminal import HungUp
 from appliance.control.protocol import ControlError
+from appliance.control.update_messages import SlotState, UpdateStatus
 from tests.support.commit_bench import GOOD
 from tests.support.console import ConsoleBench, NotingMail, PlainBoard, dialogue
 
@@ -64,6 +65,24 @@ def test_status_tells_ports_and_the_last_hour(bench: ConsoleBench) -> None:
     assert "Mode: gateway; name: mx.example.test" in text
     assert "Port eth0: link, 1000 Mbit/s" in text and "Port eth1: no link" in text
     assert "Last hour: 2.0 messages a minute (accept 90, refuse 30)" in text
+
+
+def test_status_tells_the_update_slots_where_there_are_any(bench: ConsoleBench) -> None:
+    slot = SlotState(name="A", booted=True, wanted=True, state="good", tries=0, version="0.1.0")
+
+    class Slots:
+        def status(self) -> UpdateStatus:
+            return UpdateStatus(
+                booted="A", version="0.1.0", slots=[slot], failures=[], health="good", health_reason="",
+                activity="idle", percent=0, text="",
+            )  # fmt: skip
+
+    bench.updates = Slots()
+    text = bench.type(STATUS)
+    assert "Slot A: release 0.1.0, good (running, starts next)" in text and "Health: good" in text
+    bench.updates = None
+    text = bench.type(STATUS)
+    assert "Slot" not in text and "Updates" not in text
 
 
 def test_the_mail_flow_is_a_line_every_few_seconds_until_enter(bench: ConsoleBench) -> None:
