@@ -28,15 +28,12 @@ if TYPE_CHECKING:
 def health(within_s: float, is_gate: bool, ended: bool, socket: str, as_json: bool) -> int:
     """Send a message through the running gateway, and see that its parts answer."""
     from appliance.daemon import health as wired
-    from appliance.update.health import Seen, Verdict
     from appliance.update.keeper import Keeper
 
     if ended:
-        result = os.environ.get("SERVICE_RESULT", "unknown")
-        if result in ("success", "exit-code"):
-            return 0  # the gate came to its end, and has said what it saw
-        verdict = Verdict((Seen("gate", well=False, text=f"the check did not come to an end: {result}"),))
-        _follow(wired.end(Keeper(), verdict))
+        verdict = wired.unfinished(Keeper(), os.environ.get("SERVICE_RESULT", "unknown"), stopping=_is_stopping())
+        if verdict is not None:
+            _follow(wired.end(Keeper(), verdict))
         return 0
     if not is_gate:
         verdict = wired.look(wired.gate(socket), within_s)
@@ -51,6 +48,12 @@ def health(within_s: float, is_gate: bool, ended: bool, socket: str, as_json: bo
     print_lines([f"health: {told.get('reason') or 'good'}"])
     _follow(done)
     return 0 if told.get("state") == "good" else 1
+
+
+def _is_stopping() -> bool:
+    """Whether the machine goes down just now."""
+    done = subprocess.run(["systemctl", "is-system-running"], capture_output=True, text=True, check=False)
+    return done.stdout.strip() == "stopping"
 
 
 def _lines(verdict: Verdict) -> list[str]:

@@ -27,7 +27,7 @@ from appliance.control.protocol import ControlError, worker_sockets
 from appliance.control.sysd_client import DEFAULT_SOCKET, Sysd
 from appliance.core.errors import ConfigError
 from appliance.update import message
-from appliance.update.health import Conclusion, Look, Unwell, Verdict, conclude, examine, settle
+from appliance.update.health import Conclusion, Look, Seen, Unwell, Verdict, conclude, examine, settle
 from appliance.update.keeper import Keeper, NotFromASlot
 from appliance.update.message import LoopbackHop, NotDelivered, Refused
 from appliance.update.slots import Slots
@@ -202,6 +202,16 @@ def end(keeper: Keeper, verdict: Verdict, clock: Callable[[], float] = time.time
         lambda: keeper.tell_health(verdict), lambda: keeper.remember(done.record), lambda: keeper.keep(done.slots)
     )
     return done
+
+
+def unfinished(keeper: Keeper, result: str, *, stopping: bool) -> Verdict | None:
+    """The verdict where the gate was ended before it had one, by a time-out or a signal; `result` is systemd's word.
+
+    None: it has said what it saw, or the machine goes down, which is no fault of the slot's.
+    """
+    if stopping or result == "success" or keeper.told_health().get("state") in ("good", "bad"):
+        return None
+    return Verdict((Seen("gate", well=False, text=f"the check did not come to an end: {result}"),))
 
 
 def _slots(keeper: Keeper) -> Slots:
