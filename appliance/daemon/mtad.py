@@ -1,4 +1,5 @@
-"""The MTA's supervisor: binds the sockets, forks the workers, restarts those that die, passes signals on.
+"""The MTA's supervisor: binds the sockets, forks the workers, restarts those that die, passes signals on, and tells
+systemd that it goes well for as long as all workers' hearts beat.
 
 Plain and single-threaded, without an event loop, so that a fork is clean and nothing here can hang. The sockets are
 shared by all workers: when one dies, connections waiting to be accepted are taken by the others.
@@ -25,6 +26,8 @@ from appliance.config.schema import Config, Listen
 from appliance.core.errors import ConfigError
 from appliance.daemon import demo
 from appliance.daemon.apart import apart
+from appliance.daemon.notify import is_watched, notify, watchdog_interval_s
+from appliance.daemon.pulse import Pulse
 from appliance.daemon.sockets import bind_all
 from appliance.intake.shared_counts import SharedCounts
 from appliance.tls.certificates import self_signed
@@ -32,6 +35,7 @@ from appliance.update.formats import claim
 
 RESTART_PAUSE_S = float(os.environ.get("MAILWEIR_RESTART_PAUSE_S", "1"))
 """A worker that dies sooner than this after its start is started again this much later. Tests that kill lower it."""
+_LOOK_S = 0.2  # until all workers have begun
 
 
 def run(path: str | None) -> int:
@@ -91,10 +95,14 @@ class Supervisor:
         self._sockets = sockets
         self._workers = config.workers.count or os.cpu_count() or 1
         self._leftovers = leftover_spools(Path(config.state), self._workers)
-        self._counts = SharedCounts(max([self._workers, *(number + 1 for number in self._leftovers)]))
+        columns = max([self._workers, *(number + 1 for number in self._leftovers)])
+        self._counts = SharedCounts(columns)
+        self._pulse = Pulse(columns)
         self._pids: dict[int, tuple[int, float]] = {}
         self._stopping = False
         self._failed = False
+        self._told_ready = False
+        self._silent: list[int] = []
 
     def run(self, ready: Callable[[], None]) -> int:
         """Forks and waits; `ready` is called once the workers run."""
@@ -110,6 +118,9 @@ class Supervisor:
         for number in (*range(self._workers), *self._leftovers):
             self._start(number)
         ready()
+        if is_watched():
+            signal.signal(signal.SIGALRM, self._look)
+            signal.setitimer(signal.ITIMER_REAL, _LOOK_S, _LOOK_S)
         while self._pids:
             try:
                 pid, status = os.waitpid(-1, 0)
@@ -125,6 +136,7 @@ class Supervisor:
         sys.stderr.flush()
         # A reload waits until the worker is known here, and there until the worker has something to reload.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+        self._pulse.forked(number, time.monotonic())
         pid = os.fork()
         if pid:
             self._pids[pid] = (number, time.monotonic())
@@ -132,13 +144,14 @@ class Supervisor:
             return
         status = 70  # EX_SOFTWARE, should anything escape
         try:
-            for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM):
                 signal.signal(signum, signal.SIG_DFL)
             _name_process(f"mailweir-{number}")
-            from appliance.daemon.worker import Worker
+            from appliance.daemon.worker import Shared, Worker
 
             sockets = self._sockets if number < self._workers else []
-            status = Worker(self._as_it_is_now(), self._path, number, sockets, self._counts, self._workers).run()
+            shared = Shared(self._counts, self._pulse, self._workers)
+            status = Worker(self._as_it_is_now(), self._path, number, sockets, shared).run()
         finally:
             sys.stdout.flush()
             os._exit(status)
@@ -172,8 +185,28 @@ class Supervisor:
         if not self._stopping:
             self._start(number)
 
+    def _look(self, signum: int, frame: FrameType | None) -> None:
+        """By a timer: tells systemd that all goes well, or which workers are silent; it ends us if that lasts."""
+        running = [number for number, _ in self._pids.values()]
+        interval_s = watchdog_interval_s(os.getpid())
+        if not self._told_ready:
+            if not self._pulse.all_began(running):
+                return
+            self._told_ready = True
+            notify("READY=1")
+            signal.setitimer(signal.ITIMER_REAL, interval_s or 0.0, interval_s or 0.0)
+        if interval_s is None:
+            return
+        silent = self._pulse.silent(running, time.monotonic(), interval_s)
+        if not silent:
+            notify("WATCHDOG=1")
+        elif silent != self._silent:
+            print(f"mailweir: no sign of life from workers {silent}", file=sys.stderr)
+        self._silent = silent
+
     def _stop(self, signum: int, frame: FrameType | None) -> None:
         self._stopping = True
+        notify("STOPPING=1")
         self._pass_on(signal.SIGTERM)
 
     def _reload(self, signum: int, frame: FrameType | None) -> None:

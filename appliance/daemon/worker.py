@@ -15,6 +15,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import uvloop
@@ -29,6 +30,7 @@ from appliance.control.server import ControlServer
 from appliance.core.errors import ConfigError
 from appliance.daemon.certificate_watch import CertificateWatch
 from appliance.daemon.check_door import CheckDoor
+from appliance.daemon.pulse import Pulse
 from appliance.daemon.rooms import Lasting, Rooms, build_lasting, build_rooms
 from appliance.intake.listener import Listener
 from appliance.intake.shared_counts import SharedCounts
@@ -44,6 +46,15 @@ if TYPE_CHECKING:
 SWEEP_S = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the supervisor shares with all workers."""
+
+    counts: SharedCounts
+    pulse: Pulse
+    workers: int
+
+
 class Worker:
     """See the module."""
 
@@ -53,16 +64,16 @@ class Worker:
         path: str,
         number: int,
         sockets: list[tuple[Listen, socket.socket]],
-        counts: SharedCounts,
-        workers: int,
+        shared: Shared,
     ) -> None:
         """`path` is the configuration file to read again on SIGHUP; empty for the demonstration."""
         self._config = config
         self._path = path
         self._number = number
         self._sockets = sockets
-        self._counts = counts
-        self._workers = workers
+        self._counts = shared.counts
+        self._workers = shared.workers
+        self._pulse = shared.pulse
         self._listeners: list[Listener | SubmissionListener] = []
         self._servers: list[asyncio.Server | None] = []
         self._stop = asyncio.Event()
@@ -240,6 +251,7 @@ class Worker:
 
     async def _sweep(self) -> None:
         while True:
+            self._pulse.beat(self._number, time.monotonic())
             await asyncio.sleep(SWEEP_S)
             self._notice_orphanhood()
             now_s = time.monotonic()
