@@ -35,7 +35,9 @@ def trace(
     """Tell what became of a message: by its ID, or by sender, recipient and age."""
     if not (transaction_id or sender or recipient or since):
         raise click.UsageError("give the ID from the SMTP reply, or at least one of --from, --to, --since")
-    found = _search(load(config_path).state, transaction_id, sender, recipient, _since_s(since), limit)
+    config = load(config_path)
+    path = tracking_file(config.state, config.tracking.folder)
+    found = _search(path, transaction_id, sender, recipient, _since_s(since), limit)
     if as_json:
         print_json([{**message, "why": why(message)} for message in found])
     elif transaction_id:
@@ -49,13 +51,13 @@ def trace(
 
 
 def _search(
-    state: str, transaction_id: str | None, sender: str | None, recipient: str | None, since_s: float | None, limit: int
+    path: str, transaction_id: str | None, sender: str | None, recipient: str | None, since_s: float | None, limit: int
 ) -> list[dict[str, Any]]:
     from appliance.observe.trace import TrackingUnreadable, search
 
     try:
         return search(
-            tracking_file(state),
+            path,
             transaction_id=transaction_id.strip("[]") if transaction_id else None,
             sender=sender,
             recipient=recipient,

@@ -231,6 +231,7 @@ def _with_absolute_paths(config: Config, base: str) -> Config:
     return replace(
         config,
         state=absolute(config.state),
+        tracking=replace(config.tracking, folder=absolute(config.tracking.folder)),
         tls=replace(
             tls, certificate=absolute(tls.certificate), key=absolute(tls.key), client_ca=absolute(tls.client_ca)
         ),

@@ -282,6 +282,8 @@ class Tracking(_Table, frozen=True, kw_only=True):
     enabled: bool = True
     batch: Duration = Duration(1)
     keep: Duration = Duration(30 * 86400)
+    folder: str = ""  # where it lies; empty: the state directory
+    size: Size = Size(0)  # the oldest go when it would be larger; 0: as large as `keep` makes it
 
 
 class Metrics(_Table, frozen=True, kw_only=True):

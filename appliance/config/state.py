@@ -5,6 +5,6 @@ from __future__ import annotations
 import os
 
 
-def tracking_file(state: str) -> str:
-    """The tracking data base of the gateway with this state directory."""
-    return os.path.join(state, "tracking.db")
+def tracking_file(state: str, folder: str = "") -> str:
+    """The tracking data base of the gateway with this state directory; in `tracking.folder` if that is given."""
+    return os.path.join(folder or state, "tracking.db")

@@ -98,7 +98,8 @@ class RunningGateway:
     def _search(self, **by: Any) -> list[dict[str, Any]]:
         from appliance.observe.trace import TrackingUnreadable, search
 
-        path = tracking_file(self._config().state)
+        config = self._config()
+        path = tracking_file(config.state, config.tracking.folder)
         if not os.path.exists(path):
             return []  # nothing recorded yet, or tracking is off
         try:

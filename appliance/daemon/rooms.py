@@ -119,7 +119,9 @@ def build_lasting(config: Config, number: int, workers: int, counts: SharedCount
     recovered = spool.open()
     tracking = None
     if config.tracking.enabled:
-        tracking = Tracking(str(tracking_file(config.state)), config.tracking.batch, config.tracking.keep)
+        wished = config.tracking
+        path = tracking_file(config.state, wished.folder)
+        tracking = Tracking(path, wished.batch, wished.keep, wished.size)
     counters = Counters()
     lasting: Lasting
     queue = QueueStore(spool, config.queue, clock=time.time, chance=random.random, wake=lambda: lasting.wake())

@@ -24,7 +24,7 @@ def install(files: dict[str, str], run_dir: Path) -> set[str]:
         with contextlib.suppress(FileNotFoundError):
             if path.read_text() == text:
                 continue
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _make_folder(path.parent)
         beside = path.with_name(f".{path.name}.new")
         beside.write_text(text)
         beside.chmod(0o644)  # their readers are other users
@@ -38,3 +38,11 @@ def install(files: dict[str, str], run_dir: Path) -> set[str]:
             path.unlink()
             changed.add(name)
     return changed
+
+
+def _make_folder(folder: Path) -> None:
+    """Open to its readers, whatever the umask."""
+    if not folder.exists():
+        _make_folder(folder.parent)
+        folder.mkdir()
+        folder.chmod(0o755)

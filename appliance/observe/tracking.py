@@ -88,22 +88,26 @@ CREATE TABLE IF NOT EXISTS delivery (
 ) WITHOUT ROWID;
 """
 
+_TABLES = ("message", "delivery")
+
 
 class Tracking:
     """Takes rows on the loop's thread, writes them on its own."""
 
-    def __init__(self, path: str, batch_s: float, keep_s: float = 30 * 86400.0) -> None:
+    def __init__(self, path: str, batch_s: float, keep_s: float = 30 * 86400.0, size_bytes: int = 0) -> None:
         """Opens nothing: the thread starts, and opens `path`, when the first row waits. Make it after a fork.
 
         Args:
             batch_s: seconds from the first waiting row to its transaction.
             keep_s: rows of older transactions are deleted, a bite at a time.
+            size_bytes: so are the oldest rows while the file holds more than this; 0: no bound.
         """
         self.dropped = 0
         """Rows lost so far because the disk was in trouble and too many waited."""
         self._path = path
         self._batch_s = batch_s
         self._keep_s = keep_s
+        self._size_bytes = size_bytes
         self._messages: deque[Row] = deque()
         self._attempts: deque[Row] = deque()
         self._armed = False
@@ -202,6 +206,7 @@ class Tracking:
                 except BaseException:
                     waiting.extendleft(reversed(rows))
                     raise
+                self._shrink(db)
         self._expire(db)
 
     def _insert(self, db: sqlite3.Connection, table: str, rows: list[Row]) -> None:
@@ -228,13 +233,22 @@ class Tracking:
                 self.dropped += 1
                 _log.warning("tracking: row %s dropped: %s", row[:1], error)
 
+    def _shrink(self, db: sqlite3.Connection) -> None:
+        """Takes the oldest away while there is too much; what becomes free is used again, so the file grows no more."""
+        while self._size_bytes and _held_bytes(db) > self._size_bytes:
+            bite = f"SELECT id FROM message ORDER BY id LIMIT {EXPIRE_BITE_ROWS}"
+            newest = db.execute(f"SELECT max(id) FROM ({bite})").fetchone()[0] or "~"
+            gone = [db.execute(f"DELETE FROM {table} WHERE id <= ?", (newest,)).rowcount for table in _TABLES]
+            if not any(gone):
+                return
+
     def _expire(self, db: sqlite3.Connection) -> None:
         now_s = time.time()
         if 0 <= now_s - self._expired_at_s < EXPIRE_EVERY_S:
             return
         oldest = earliest_id(max(0, int((now_s - self._keep_s) * 1000)))
         more = False
-        for table in ("message", "delivery"):
+        for table in _TABLES:
             bite = f"SELECT id FROM {table} WHERE id < ? ORDER BY id LIMIT {EXPIRE_BITE_ROWS}"
             more |= db.execute(f"DELETE FROM {table} WHERE id IN ({bite})", (oldest,)).rowcount >= EXPIRE_BITE_ROWS
         if not more:  # else the next batch takes the next bite
@@ -264,6 +278,14 @@ class Tracking:
                 db.close()
             except sqlite3.Error as error:
                 _log.warning("tracking: %s: closing: %s", self._path, error)
+
+
+def _held_bytes(db: sqlite3.Connection) -> int:
+    """Of pages in use."""
+    pages, free, page_bytes = (
+        db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+    )
+    return int((pages - free) * page_bytes)
 
 
 # What a row can be guilty of, as opposed to the disk.

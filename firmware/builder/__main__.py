@@ -42,6 +42,8 @@ def main() -> None:
             command.add_argument("--uefi", action="store_true", help="by UEFI instead of BIOS")
         if name == "boot":
             command.add_argument("--pi", action="store_true", help="on QEMU's Pi 3, without network")
+        if name == "test":
+            command.add_argument("--power-cuts", type=int, default=20, metavar="N", help="how often (%(default)s)")
     options = parser.parse_args()
     board = boards.load(options.board)
     if options.command == "lock":
@@ -56,6 +58,10 @@ def main() -> None:
         raise SystemExit(boot(board, image_path(board), options.uefi, options.pi))
     elif options.only == "updates":
         trial_updates.trial(board, image_path(board), options.uefi)
+    elif board.machine == "x86_64":
+        from firmware.builder import trial_user  # pexpect is there for this one
+
+        trial_user.trial(board, image_path(board), options.uefi, options.power_cuts)
     else:
         if "rpi" in board.loaders:
             pi_trial.check_card(board, image_path(board))

@@ -28,7 +28,9 @@ def at(sock: socket.socket) -> str:
     return f"{host}:{port}"
 
 
-def bind_all(config: Config, passed: list[tuple[str, socket.socket]], monkeypatch: pytest.MonkeyPatch) -> list[socket.socket]:
+def bind_all(
+    config: Config, passed: list[tuple[str, socket.socket]], monkeypatch: pytest.MonkeyPatch
+) -> list[socket.socket]:
     monkeypatch.setattr(sockets, "passed_sockets", lambda environment, pid: passed)
     return [sock for _, sock in sockets.bind_all(config)]
 
@@ -48,7 +50,7 @@ def test_a_name_goes_before_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
     named.close()
 
 
-def test_a_socket_at_another_address_of_the_same_port_does_not_stand_in_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_socket_at_another_address_of_the_port_does_not_stand_in_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
     wide = listening("0.0.0.0")
     address = f"127.0.0.1:{wide.getsockname()[1]}"
     (bound,) = bind_all(config_with(Listen(name="a", address=address)), [("y", wide)], monkeypatch)

@@ -241,3 +241,18 @@ def test_no_second_index_is_kept_up(tmp_path: Path) -> None:
     db = sqlite3.connect(path)
     assert db.execute("SELECT count(*) FROM sqlite_master WHERE type = 'index' AND sql NOT NULL").fetchone() == (0,)
     db.close()
+
+
+def test_the_oldest_rows_go_when_the_file_would_be_too_large(tmp_path: Path) -> None:
+    store = Tracking(str(tmp_path / "db"), 0.0, size_bytes=200_000)
+    first, last = row(at_s=NOW_S - 100), row()
+    store.record(first)
+    for _ in range(10):
+        for _ in range(500):
+            store.record(row(at_s=NOW_S - 50, helo="h" * 100))
+        eventually(lambda: store.waiting == 0)
+    store.record(last)
+    store.close()
+    assert search(str(tmp_path / "db"), transaction_id=last.id)
+    assert not search(str(tmp_path / "db"), transaction_id=first.id)
+    assert (tmp_path / "db").stat().st_size < 1_000_000
