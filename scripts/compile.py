@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CACHE = ROOT / ".cache" / "compiled"
+CACHE = Path(os.environ.get("MAILWEIR_COMPILED", ROOT / ".cache" / "compiled"))
 _CHECK = """
 import importlib, sys
 for name in sys.argv[1:]:

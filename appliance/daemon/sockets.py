@@ -29,9 +29,9 @@ def bind_all(config: Config) -> list[tuple[Listen, socket.socket]]:
         forget_descriptor(name)
         sock.close()
     sockets = []
-    for listen, sock in chosen:
-        if sock is None:
-            sock = bind(listen)
+    for listen, found in chosen:
+        sock = found or bind(listen)
+        if found is None:
             store_descriptor(_stored_name(listen), sock.fileno())
         sockets.append((listen, sock))
     return sockets

@@ -11,10 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
 from appliance.network import journal, requests
+from appliance.network.netlink import IPRoute, NetlinkError
 from appliance.network.plan import Unplannable, plan, way_back
 from appliance.network.read import read
 from appliance.network.steps import Step

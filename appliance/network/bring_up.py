@@ -14,12 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
-from pyroute2 import IPRoute
 
 from appliance.config.schema import Config
 from appliance.network import clock, dhcp, firewall, journal, lease, names, nft
 from appliance.network.apply import ApplyFailed, apply, recover
 from appliance.network.files import install
+from appliance.network.netlink import IPRoute
 from appliance.network.plan import Unplannable
 from appliance.network.read import read
 from appliance.network.steps import Step

@@ -14,11 +14,14 @@ from appliance.network.values import Wanted
 LEASE_METRIC = 1024
 GENERAL = "systemd/networkd.conf.d/mailweir.conf"
 PREFIX = "systemd/network/10-mailweir-"
+_REST = f"{PREFIX}~rest.network"  # `~` sorts behind every name
 
 
 def render(wanted: Wanted) -> dict[str, str]:
     """Files by their path under `/run`."""
     files = {GENERAL: _GENERAL}
+    if wanted.links:
+        files[_REST] = _UNMANAGED
     for name in sorted({link for link, _ in wanted.leased}):
         files[f"{PREFIX}{name}.network"] = _LINK.format(
             name=name,
@@ -33,6 +36,16 @@ _GENERAL = """\
 [Network]
 ManageForeignRoutes=no
 ManageForeignRoutingPolicyRules=no
+"""
+
+# Else networkd would take the links without leases for those of a box that nobody has configured yet, give them
+# leases, and take their static addresses away.
+_UNMANAGED = """\
+[Match]
+Name=*
+
+[Link]
+Unmanaged=yes
 """
 
 # DHCPv6 is started by an advertisement that says so (RFC 4861 §4.2), hence it is never in DHCP=.

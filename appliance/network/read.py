@@ -10,8 +10,7 @@ import ipaddress
 from collections.abc import Iterator
 from typing import Any
 
-from pyroute2 import IPRoute
-
+from appliance.network.netlink import IPRoute
 from appliance.network.values import Address, Kind, Link, Origin, Route, Shape, State
 
 OUR_ADDRESSES = 0x4D

@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
 from appliance.network import steps
+from appliance.network.netlink import IPRoute, NetlinkError
 from appliance.network.read import BOND_MODES, OUR_ADDRESSES, OUR_ROUTES
 from appliance.network.steps import Step
 from appliance.network.values import Address, Kind, Link, Route

@@ -7,11 +7,14 @@ from pathlib import Path
 
 from appliance import __version__
 from firmware.builder import board as boards
-from firmware.builder import debian, keys, pi_trial, trial_updates
+from firmware.builder import compiled, debian, keys, pi_trial, trial_updates
 from firmware.builder.build import Wishes, build, image_path
 from firmware.builder.bundle import bundle_path, make_bundle
 from firmware.builder.qemu import boot
+from firmware.builder.run import step
 from firmware.builder.trial import trial
+from firmware.builder.twice import build_twice
+from firmware.builder.write import write
 
 
 def main() -> None:
@@ -23,13 +26,16 @@ def main() -> None:
         ("build", "make the disk image"),
         ("bundle", "make a signed update of what was built"),
         ("boot", "start it in QEMU with the serial console here"),
-        ("test", "start it in QEMU and send a message through"),
+        ("test", "start it in QEMU, use it as its user would, and cut its power"),
+        ("write", "put it on a card or disk"),
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument("board", choices=boards.names())
         if name == "build":
             command.add_argument("--offline", action="store_true", help="fetch nothing, use the cache")
             command.add_argument("--compiled", type=Path, metavar="DIR", help="the package with compiled modules")
+            command.add_argument("--uncompiled", action="store_true", help="the sources, as they are")
+            command.add_argument("--twice", action="store_true", help="two times from the locks, and compare")
             command.add_argument("--keyring", type=Path, metavar="PEM", help="who may sign updates of this image")
         if name in ("build", "bundle"):
             command.add_argument("--version", default=__version__, help="what the release is called (%(default)s)")
@@ -44,16 +50,21 @@ def main() -> None:
             command.add_argument("--pi", action="store_true", help="on QEMU's Pi 3, without network")
         if name == "test":
             command.add_argument("--power-cuts", type=int, default=20, metavar="N", help="how often (%(default)s)")
+        if name == "write":
+            command.add_argument("device", type=Path, help="the whole disk, as in /dev/sdX; or a file")
+            command.add_argument("--force", action="store_true", help="even if it is not removable")
     options = parser.parse_args()
     board = boards.load(options.board)
     if options.command == "lock":
-        board.lock.write_text(debian.write_lock(debian.resolve(board)))
+        _lock(board)
     elif options.command == "build":
-        build(board, Wishes(options.offline, options.compiled, options.version, options.keyring))
+        _build(board, options)
     elif options.command == "bundle":
         signer = keys.signer(options.sign_cert, options.sign_key)
         made = make_bundle(board, options.version, signer, bundle_path(board, options.version))
         print(f"{made}: {made.stat().st_size / 2**20:.1f} MiB")
+    elif options.command == "write":
+        write(image_path(board), options.device, force=options.force)
     elif options.command == "boot":
         raise SystemExit(boot(board, image_path(board), options.uefi, options.pi))
     elif options.only == "updates":
@@ -68,6 +79,28 @@ def main() -> None:
         trial(board, image_path(board), options.uefi)
         if "rpi" in board.loaders:
             pi_trial.on_a_pi(board, image_path(board))
+
+
+def _lock(board: boards.Board) -> None:
+    lock = debian.resolve(board)
+    board.lock.write_text(debian.write_lock(lock))
+    if compiled.lock_path(board).exists():
+        compiled.lock_path(board).write_text(compiled.write_lock(board, lock))
+
+
+def _build(board: boards.Board, options: argparse.Namespace) -> None:
+    package = options.compiled
+    if package is None and not options.uncompiled and compiled.is_possible(board):
+        with step("the gateway's hot modules, compiled"):
+            package = compiled.package(board, options.offline)
+
+    def once() -> Path:
+        return build(board, Wishes(options.offline, package, options.version, options.keyring))
+
+    if options.twice:
+        print(f"SHA-256 {build_twice(board, once)}, both times")
+    else:
+        once()
 
 
 if __name__ == "__main__":

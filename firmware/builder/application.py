@@ -39,7 +39,7 @@ def build(board: Board, debian: Path, folder: Path, compiled: Path | None, offli
     """
     shutil.rmtree(folder, ignore_errors=True)
     home = folder / HOME
-    _unpack_wheels(board, _wheels(board, offline), home)
+    _unpack_wheels(board, wheels(board, offline), home)
     for pattern in _LEFT_OUT:
         for path in home.rglob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -86,7 +86,7 @@ def _release(lock: Sequence[Package]) -> str:
     return ".".join(version.split(".")[:2])
 
 
-def _wheels(board: Board, offline: bool) -> Path:
+def wheels(board: Board, offline: bool) -> Path:
     """A folder with the wheels of the lock, each of which pip verified."""
     lock = ROOT / "requirements.lock"
     folder = CACHE / "wheels" / f"{board.machine}-{hashlib.sha256(lock.read_bytes()).hexdigest()[:16]}"
@@ -102,8 +102,8 @@ def _wheels(board: Board, offline: bool) -> Path:
     return folder
 
 
-def _unpack_wheels(board: Board, wheels: Path, home: Path) -> None:
-    files = sorted(str(path) for path in wheels.iterdir())
+def _unpack_wheels(board: Board, folder: Path, home: Path) -> None:
+    files = sorted(str(path) for path in folder.iterdir())
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     run(*pip, "install", "--no-index", "--no-deps", "--no-compile", *_target(board), "--target", home, *files)
     for path in home.glob("*.dist-info/*"):

@@ -38,6 +38,8 @@ class Board:
     esp_mib: int
     boot_mib: int
     root_mib: int
+    slot_mib: int
+    """The most that kernel, initial RAM disk and root may have together."""
     initial_drivers: tuple[str, ...]
     left_out: tuple[str, ...]
     memory_max: dict[str, str]
@@ -82,6 +84,7 @@ def load(name: str) -> Board:
         esp_mib=table["size_mib"]["esp"],
         boot_mib=table["size_mib"]["boot"],
         root_mib=table["size_mib"]["root"],
+        slot_mib=table["size_mib"].get("slot", 200),
         initial_drivers=tuple(table["drivers"]["initial"]),
         left_out=tuple(table["drivers"]["left_out"]),
         memory_max=table["memory_max"],

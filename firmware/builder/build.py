@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appliance import __version__
-from firmware.builder import application, bootfiles, initrd, kernel, keys, tree
+from firmware.builder import application, bootfiles, initrd, kernel, keys, sbom, tree
 from firmware.builder.board import FIRMWARE, OVERLAY, Board
 from firmware.builder.bundle import check_version
 from firmware.builder.debian import fetch, is_kernel, read_lock
@@ -90,6 +90,11 @@ def build(board: Board, wishes: Wishes) -> Path:
         "build_s": round(time.monotonic() - begun_s, 1),
     }
     figures["slot_mib"] = round(figures["root_mib"] + figures["initrd_mib"] + figures["kernel_mib"], 1)
+    if figures["slot_mib"] > board.slot_mib:
+        raise SystemExit(f"a slot has {figures['slot_mib']} MiB, more than the board's {board.slot_mib}: {figures}")
+    with step("the list of what is in it"):
+        home = work / "application" / application.HOME
+        sbom.write(board, lock, application.wheels(board, offline=True), home, image_path(board), wishes.version)
     (board.cache / "figures.json").write_text(json.dumps(figures))
     (board.cache / "install-guide.txt").write_text(guide(board.name), encoding="utf-8")
     print(f"{image_path(board)}: " + ", ".join(f"{key} {value}" for key, value in figures.items()))

@@ -138,6 +138,18 @@ def _kernel(apt: Sequence[str], board: Board) -> list[str]:
     return list(found)
 
 
+def resolve_exactly(board: Board, versions: Sequence[str]) -> list[Package]:
+    """The packages in `versions`, each as NAME=VERSION, without what they depend on.
+
+    Raises:
+        SystemExit: apt knows one of them not.
+    """
+    with TemporaryDirectory() as folder:
+        apt = _apt(Path(folder), board)
+        run("apt-get", *apt, "update")
+        return parse_uris(run("apt-get", *apt, "download", "--print-uris", *versions).decode())
+
+
 def _apt(folder: Path, board: Board) -> list[str]:
     """Options that make apt look at nothing of this machine."""
     for name in ("state/lists/partial", "cache/archives/partial", "etc/preferences.d", "etc/trusted.gpg.d"):

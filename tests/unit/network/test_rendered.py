@@ -13,7 +13,7 @@ from appliance.config.network_tables import Network
 from appliance.config.schema import Config
 from appliance.network import clock, dhcp, firewall, lease, names
 from appliance.network.files import install
-from appliance.network.values import Wanted
+from appliance.network.values import Kind, Link, Wanted
 
 
 def network(**tables: object) -> Network:
@@ -34,6 +34,15 @@ def test_only_links_that_want_leases_are_given_to_the_client() -> None:
     both, advertised = files[f"{dhcp.PREFIX}eth0.network"], files[f"{dhcp.PREFIX}eth1.network"]
     assert "Name=eth0\n" in both and "DHCP=ipv4\n" in both and "IPv6AcceptRA=yes\n" in both
     assert "Name=eth1\n" in advertised and "DHCP=no\n" in advertised and "IPv6AcceptRA=yes\n" in advertised
+
+
+def test_links_without_leases_are_nobodys_but_ours_once_there_is_a_configuration() -> None:
+    eth = Link("eth0", Kind.PHYSICAL)
+    files = dhcp.render(Wanted(links={"eth0": eth, "eth1": eth}, leased=frozenset({("eth0", 4)})))
+    (rest,) = files.keys() - {dhcp.GENERAL, f"{dhcp.PREFIX}eth0.network"}
+    assert "Name=*\n" in files[rest] and "Unmanaged=yes\n" in files[rest]
+    assert max(name for name in files if name != dhcp.GENERAL) == rest, "networkd takes the first file that matches"
+    assert dhcp.render(Wanted()).keys() == {dhcp.GENERAL}, "a box that nobody has configured takes leases everywhere"
 
 
 def test_the_client_keeps_what_is_ours() -> None:
