@@ -28,6 +28,7 @@ def main() -> None:
         ("boot", "start it in QEMU with the serial console here"),
         ("test", "start it in QEMU, use it as its user would, and cut its power"),
         ("write", "put it on a card or disk"),
+        ("python", "print the path of the image's Python, made to run here with the tests' packages"),
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument("board", choices=boards.names())
@@ -63,6 +64,8 @@ def main() -> None:
         signer = keys.signer(options.sign_cert, options.sign_key)
         made = make_bundle(board, options.version, signer, bundle_path(board, options.version))
         print(f"{made}: {made.stat().st_size / 2**20:.1f} MiB")
+    elif options.command == "python":
+        print(compiled.python(board, offline=False))
     elif options.command == "write":
         write(image_path(board), options.device, force=options.force)
     elif options.command == "boot":

@@ -125,8 +125,7 @@ def python_licences(fields: Iterable[tuple[str, str]]) -> list[str]:
     """What a wheel's metadata say: an expression, else classifiers, else the one line of the old field."""
     pairs = [(name.lower(), value) for name, value in fields]
     expressions = [value for name, value in pairs if name == "license-expression"]
-    classified = [
-        value.removeprefix(_CLASSIFIER) for name, value in pairs if name == "classifier" and value.startswith(_CLASSIFIER)
-    ]
+    classifiers = [value for name, value in pairs if name == "classifier"]
+    classified = [value.removeprefix(_CLASSIFIER) for value in classifiers if value.startswith(_CLASSIFIER)]
     old = [value.strip() for name, value in pairs if name == "license" and "\n" not in value and value.strip()]
     return expressions or classified or old

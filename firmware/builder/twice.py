@@ -45,7 +45,8 @@ def differences(one: Path, other: Path) -> Iterator[str]:
             yield name
     if all((folder / "work/root.tar").exists() for folder in (one, other)):
         mine, theirs = _members(one / "work/root.tar"), _members(other / "work/root.tar")
-        yield from (f"root: /{path}" for path in sorted(mine.keys() | theirs.keys()) if mine.get(path) != theirs.get(path))
+        paths = sorted(mine.keys() | theirs.keys())
+        yield from (f"root: /{path}" for path in paths if mine.get(path) != theirs.get(path))
 
 
 def _digest(path: Path) -> str:
