@@ -45,6 +45,8 @@ def build(board: Board, debian: Path, folder: Path, compiled: Path | None, offli
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     source = compiled or ROOT / "appliance"
     shutil.copytree(source, home / "appliance", ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    for library in source.parent.glob("*__mypyc*.so") if compiled else ():
+        shutil.copy(library, home)  # where the compiled modules find what they share
     run("tar", "--extract", "--file", debian, "--directory", folder, f"./{STANDARD_LIBRARY}")
     for path in sorted((folder / STANDARD_LIBRARY).rglob("*"), reverse=True):
         if left_out(str(path.relative_to(folder))):

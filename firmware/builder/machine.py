@@ -61,7 +61,8 @@ class Machine:
             place = self.console.expect(list(patterns), timeout=timeout_s)
         except (pexpect.TIMEOUT, pexpect.EOF) as error:
             what = "the end of QEMU" if isinstance(error, pexpect.EOF) else f"{timeout_s:.0f} s"
-            raise TrialFailed(f"until {what} none of {patterns} was said\n{str(self.console.before)[-3000:]}") from error
+            last = str(self.console.before)[-3000:]
+            raise TrialFailed(f"until {what} none of {patterns} was said\n{last}") from error
         return place, self.console.match
 
     def converse(self, answers: Mapping[str, str], until: str) -> None:
@@ -75,8 +76,13 @@ class Machine:
             place, _ = self.expect_any(questions)
             if not place:
                 return
-            self.console.send(answers[questions[place]] + "\r")
+            self.type(answers[questions[place]])
         raise TrialFailed(f"{_MOST_ANSWERS} answers, and {until!r} was not said")
+
+    def type(self, text: str) -> None:
+        """A line; returns when it was echoed, so that a question that is drawn again is not taken for a new one."""
+        self.console.send(f"{text}\r")
+        self.expect("\n")
 
     def wait_for_the_end(self, timeout_s: float) -> None:
         """Raises TrialFailed: it runs on."""
