@@ -103,6 +103,12 @@ def bring_up(config: Config, run_dir: Path = RUN_DIR, reload: Reload = systemctl
     except OSError as error:
         return BroughtUp(steps, missing, [], [str(error)])
     told, troubles = _tell(changed, reload)
+    if config.network.interface and "systemd-networkd.service" in told:
+        # A link that networkd lets go of loses its lease's address, which may be the very one that is ours now.
+        try:
+            steps = [*steps, *apply(wanted, _journal(run_dir))]
+        except (ApplyFailed, Unplannable, OSError) as error:
+            troubles.append(str(error))
     return BroughtUp(steps, missing, told, troubles)
 
 

@@ -138,6 +138,7 @@ def test_the_second_time_nothing_is_done_and_nobody_told(far: FarSide, tmp_path:
 def test_a_change_that_fails_leaves_links_firewall_and_files_as_they_were(far: FarSide, tmp_path: Path) -> None:
     bring_up(config(STATIC), tmp_path, lambda unit: None)
     state, rules = now(), nft.loaded()
+    files = sorted((tmp_path / "systemd").rglob("*"))
     bad = config('dhcp4 = true\nmac = "01:00:5e:00:53:01"')  # a multicast one, which `config.check` would refuse
     told: list[str] = []
     with pytest.raises(BringUpFailed, match="cannot set MAC"):
@@ -145,7 +146,7 @@ def test_a_change_that_fails_leaves_links_firewall_and_files_as_they_were(far: F
     assert (now().addresses, now().routes) == (state.addresses, state.routes)
     assert nft.loaded() == rules
     assert told == []
-    assert not (tmp_path / "systemd/network").exists()
+    assert sorted((tmp_path / "systemd").rglob("*")) == files
 
 
 def test_an_apply_that_broke_off_is_undone_before_the_configuration_is_set_up(far: FarSide, tmp_path: Path) -> None:
