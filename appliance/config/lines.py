@@ -14,9 +14,9 @@ KeyPath = tuple[str | int, ...]
 """Keys, and positions in arrays counted from 0: `("next_hop", 1, "servers", 0, "url")`."""
 
 # Possessive, so that no text makes these backtrack.
-_BLANK = re.compile(r"(?:[ \t\n]|#[^\n]*)*+")
+_BLANK = re.compile(r"(?:[ \t\n]++|#[^\n]*+)*")
 _STRING = re.compile(
-    r'"""(?:[^\\]|\\.)*?"{3,5}' r"|'''.*?'{3,5}" r'|"(?:[^"\\\n]|\\.)*+"' r"|'[^'\n]*+'",
+    r'"""(?:[^\\]|\\.)*?"{3,5}' r"|'''.*?'{3,5}" r'|"(?:[^"\\\n]++|\\.)*"' r"|'[^'\n]*+'",
     re.DOTALL,
 )
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")

@@ -11,7 +11,7 @@ import re
 from typing import Final
 
 _ATEXT: Final = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~\-"
-PLAIN_MAILBOX: Final = rf"([{_ATEXT}]++(?:\.[{_ATEXT}]++)*+)@([A-Za-z0-9]++(?:(?:\.|-+)[A-Za-z0-9]++)*+)"
+PLAIN_MAILBOX: Final = rf"([{_ATEXT}]++(?:\.[{_ATEXT}]++)*)@([A-Za-z0-9]++(?:(?:\.|-+)[A-Za-z0-9]++)*)"
 """Regular expression of nearly all mailboxes: two groups, dot-atom and host name; lengths are not checked."""
 _PLAIN: Final = re.compile(PLAIN_MAILBOX.encode())
 _DOT_ATOM_UTF8: Final = re.compile(rf"[\u0080-\U0010ffff{_ATEXT}]+(?:\.[\u0080-\U0010ffff{_ATEXT}]+)*")

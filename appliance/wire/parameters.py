@@ -30,14 +30,14 @@ MAX_ORCPT_CHARACTERS: Final = 500  # RFC 3461 §4.2
 MAX_SIZE_DIGITS: Final = 20  # RFC 1870 §3
 
 _PLAIN_MAIL: Final = re.compile(
-    rf"(?:FROM|From|from): ?<(?:{PLAIN_MAILBOX})?+>(?: SIZE=([0-9]{{1,20}}))?+(?: BODY=(8BITMIME|7BIT))?+ *+".encode()
+    rf"(?:FROM|From|from): ?<(?:{PLAIN_MAILBOX})?>(?: SIZE=([0-9]{{1,20}}))?(?: BODY=(8BITMIME|7BIT))? *+".encode()
 )
 _PLAIN_RCPT: Final = re.compile(rf"(?:TO|To|to): ?<{PLAIN_MAILBOX}> *+".encode())
 _MAIL: Final = re.compile(rb"[Ff][Rr][Oo][Mm]: ?(.*)", re.DOTALL)
 _RCPT: Final = re.compile(rb"[Tt][Oo]: ?(.*)", re.DOTALL)
 # The path ends at the first `>` outside quotes; what is between is for the address grammar to judge.
-_PATH: Final = re.compile(rb'<((?:[^"<>\x00-\x20\x7f]|"(?:[^"\\\x00-\x1f\x7f]|\\[ -~])*+")*+)>')
-_PARAMETER: Final = re.compile(rb"([A-Za-z0-9][A-Za-z0-9-]*+)(?:=([!-<>-~\x80-\xff]++))?+")
+_PATH: Final = re.compile(rb'<((?:[^"<>\x00-\x20\x7f]++|"(?:[^"\\\x00-\x1f\x7f]++|\\[ -~])*")*)>')
+_PARAMETER: Final = re.compile(rb"([A-Za-z0-9][A-Za-z0-9-]*+)(?:=([!-<>-~\x80-\xff]++))?")
 _ADDRESS_TYPE: Final = re.compile(rb"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?")
 
 _T = TypeVar("_T")

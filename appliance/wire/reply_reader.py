@@ -18,7 +18,7 @@ MAX_LINES: Final = 128
 MAX_REPLY_OCTETS: Final = 64 << 10
 
 # Code, text with its enhanced code apart; one that contradicts the code is text like any other (RFC 2034 §4).
-_GRAMMAR: Final = r"(([2-5])[0-9][0-9])(?:([ -])(?:(\2\.[0-9]{1,3}\.[0-9]{1,3})(?: |(?=\r)))?+([^\r\n\x00]*+))?+\r\n"
+_GRAMMAR: Final = r"(([2-5])[0-9][0-9])(?:([ -])(?:(\2\.[0-9]{1,3}\.[0-9]{1,3})(?: |(?=\r)))?([^\r\n\x00]*+))?\r\n"
 _LINE: Final = re.compile(_GRAMMAR.encode())
 _ONLY_LINE: Final = re.compile(_GRAMMAR)
 _CACHED_CHUNK_OCTETS: Final = 512

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,3 +73,9 @@ def test_a_module_is_about_a_page_and_says_what_it_is(path: Path) -> None:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert (node.end_lineno or 0) - node.lineno < LONGEST_FUNCTION_LINES, node.name
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_no_expression_has_a_possessive_group(path: Path) -> None:
+    """Python before 3.11.5, as Debian 12 has it, matches them wrong: `(a@b)?+` took the `a` of `<a>` and went on."""
+    assert not re.search(r"\)(?:[*+?]|\{[0-9]*,?[0-9]*\}{1,2})\+|\(\?>", path.read_text())
