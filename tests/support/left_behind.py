@@ -30,7 +30,8 @@ def left_by(version: str) -> Path:
 def unpack(archive: Path, folder: Path) -> tuple[Path, Path]:
     """The state directory and the store in it."""
     with tarfile.open(archive) as source:
-        source.extractall(folder, filter="data")
+        # Debian 12's Python knows no filters yet, and later ones take this one by default.
+        source.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     return folder / "state", folder / "store"
 
 
