@@ -51,6 +51,7 @@ def main() -> None:
             command.add_argument("--pi", action="store_true", help="on QEMU's Pi 3, without network")
         if name == "test":
             command.add_argument("--power-cuts", type=int, default=20, metavar="N", help="how often (%(default)s)")
+            command.add_argument("--memory", type=int, default=160, metavar="MIB", help="at rest (%(default)s)")
         if name == "write":
             command.add_argument("device", type=Path, help="the whole disk, as in /dev/sdX; or a file")
             command.add_argument("--force", action="store_true", help="even if it is not removable")
@@ -75,7 +76,7 @@ def main() -> None:
     elif board.machine == "x86_64":
         from firmware.builder import trial_user  # pexpect is there for this one
 
-        trial_user.trial(board, image_path(board), options.uefi, options.power_cuts)
+        trial_user.trial(board, image_path(board), options.uefi, options.power_cuts, options.memory)
     else:
         if "rpi" in board.loaders:
             pi_trial.check_card(board, image_path(board))
