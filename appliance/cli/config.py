@@ -14,14 +14,13 @@ import click
 import msgspec
 
 from appliance.cli.check import print_complaints
-from appliance.cli.output import Failed, json_option, print_json, print_lines, print_table
+from appliance.cli.output import Failed, json_option, print_json, print_lines, print_table, sysd_option
 from appliance.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from appliance.control.sysd_client import Sysd
     from appliance.control.sysd_messages import Proposal
 
-DEFAULT_SOCKET = "/run/mailweir/sysd.sock"
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _reason = click.option("--reason", default="", metavar="TEXT", help="Why, for the history.")
@@ -29,13 +28,6 @@ _commit_too = click.option("--commit", "commit_too", is_flag=True, help="Commit 
 _within = click.option(
     "--confirm-within", "within_s", default=120.0, show_default=True, metavar="S", help="Seconds to confirm it."
 )
-
-
-def sysd_option(command: _Command) -> _Command:
-    """Adds `--socket PATH` as argument `socket`."""
-    return click.option(
-        "--socket", default=DEFAULT_SOCKET, envvar="MAILWEIR_SYSD", show_default=True, show_envvar=True, metavar="PATH"
-    )(command)
 
 
 @click.group()

@@ -8,8 +8,7 @@ from contextlib import suppress
 
 import click
 
-from appliance.cli.config import sysd_option
-from appliance.cli.output import Failed
+from appliance.cli.output import Failed, sysd_option
 
 
 @click.command()
@@ -20,20 +19,23 @@ from appliance.cli.output import Failed
 @sysd_option
 def console(within_s: float, may_leave: bool, socket: str) -> int:
     """Show the menu of the appliance until the line is hung up."""
-    from appliance.cli.why import why
-    from appliance.console.board import Board
-    from appliance.console.desk import Desk
-    from appliance.console.dialogue import Dialogue
-    from appliance.console.keyboard import line_of
-    from appliance.console.menu import Menu
-    from appliance.console.running_gateway import RunningGateway
-    from appliance.console.terminal import HungUp, Terminal
-    from appliance.console.tty import TtyLine
-    from appliance.control.protocol import ControlError
-    from appliance.control.sysd_client import Sysd
-    from appliance.control.update_client import Updates
-    from appliance.core.errors import ConfigError
-    from appliance.update.keeper import Keeper
+    from appliance.daemon.lean import without_openssl
+
+    with without_openssl():
+        from appliance.cli.why import why
+        from appliance.console.board import Board
+        from appliance.console.desk import Desk
+        from appliance.console.dialogue import Dialogue
+        from appliance.console.keyboard import line_of
+        from appliance.console.menu import Menu
+        from appliance.console.running_gateway import RunningGateway
+        from appliance.console.terminal import HungUp, Terminal
+        from appliance.console.tty import TtyLine
+        from appliance.control.protocol import ControlError
+        from appliance.control.sysd_client import Sysd
+        from appliance.control.update_client import Updates
+        from appliance.core.errors import ConfigError
+        from appliance.update.keeper import Keeper
 
     if not sys.stdin.isatty():
         raise Failed("standard input is no terminal; the menu wants one")

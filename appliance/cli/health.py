@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from appliance.cli.config import sysd_option
-from appliance.cli.output import json_option, print_json, print_lines
+from appliance.cli.output import json_option, print_json, print_lines, sysd_option
 
 if TYPE_CHECKING:
     from appliance.update.health import Conclusion, Verdict

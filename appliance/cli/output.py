@@ -1,4 +1,4 @@
-"""How the commands take `--json` and `--config`, and how they print.
+"""How the commands take `--json`, `--config` and `--socket`, and how they print.
 
 Results go to standard output, complaints to standard error. Knows no command; every command calls it.
 """
@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 DEFAULT_CONFIG = "/etc/mailweir/mailweir.toml"
+DEFAULT_SOCKET = "/run/mailweir/sysd.sock"
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -41,6 +42,13 @@ def config_option(command: _Command) -> _Command:
 def json_option(command: _Command) -> _Command:
     """Adds `--json` as argument `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(command)
+
+
+def sysd_option(command: _Command) -> _Command:
+    """Adds `--socket PATH` as argument `socket`."""
+    return click.option(
+        "--socket", default=DEFAULT_SOCKET, envvar="MAILWEIR_SYSD", show_default=True, show_envvar=True, metavar="PATH"
+    )(command)
 
 
 def print_json(value: object) -> None:

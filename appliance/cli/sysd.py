@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from appliance.cli.config import sysd_option
+from appliance.cli.output import sysd_option
 
 DEFAULT_STORE = "/var/lib/mailweir-config"
 
@@ -20,11 +20,14 @@ DEFAULT_STORE = "/var/lib/mailweir-config"
 @click.option("--network", is_flag=True, help="Set up this machine's network and firewall, too: on an appliance.")
 def sysd(store: str, socket: str, factory: str | None, erase: tuple[str, ...], unit: str, network: bool) -> int:
     """Own the configuration and answer the other roles, until SIGTERM."""
-    from appliance.daemon.sysd import Options, run
-    from appliance.daemon.systemd import SystemdMounts, SystemdShells
-    from appliance.network.look import Look
-    from appliance.removable.devices import Devices
-    from appliance.removable.sticks import Sticks
+    from appliance.daemon.lean import without_openssl
+
+    with without_openssl():
+        from appliance.daemon.sysd import Options, run
+        from appliance.daemon.systemd import SystemdMounts, SystemdShells
+        from appliance.network.look import Look
+        from appliance.removable.devices import Devices
+        from appliance.removable.sticks import Sticks
 
     return run(
         Options(

@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from appliance.cli.config import sysd_option
-from appliance.cli.output import Failed, json_option, print_facts, print_json, print_lines, print_table, printable
+from appliance.cli.output import (
+    Failed,
+    json_option,
+    print_facts,
+    print_json,
+    print_lines,
+    print_table,
+    printable,
+    sysd_option,
+)
 
 if TYPE_CHECKING:
     from appliance.control.update_client import Updates

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import os
-import ssl
 import stat
 from itertools import pairwise
 
@@ -76,6 +75,8 @@ def _check_certificate(config: Config, report: Report, now: datetime.datetime) -
     if not all(readable):
         return
     _check_secret(("tls", "key"), tls.key, report)
+    import ssl  # 4 MiB, which a role that checks no certificate is spared
+
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.key, password="")
     except (OSError, ValueError) as error:
@@ -123,6 +124,8 @@ def _check_dates_and_names(config: Config, report: Report, now: datetime.datetim
 
 
 def _check_ca(path: KeyPath, name: str, report: Report) -> None:
+    import ssl  # 4 MiB, which a role that checks no certificate is spared
+
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(name)
     except (OSError, ValueError):

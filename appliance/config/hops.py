@@ -9,7 +9,6 @@ import ipaddress
 import os
 import re
 import socket
-import ssl
 from collections.abc import Iterator
 
 from appliance.config.host_port import HostPort, host_name, host_port
@@ -110,6 +109,8 @@ def _is_loopback(url: Endpoint) -> bool:
 
 
 def _usable_ca(pem_path: str) -> bool:
+    import ssl  # 4 MiB, which a role that checks no certificate is spared
+
     if not pem_path:
         # Directories of hashed certificates are read lazily, so that their store counts none.
         defaults = ssl.get_default_verify_paths()

@@ -8,25 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import smtplib
 import socket
-import ssl
 import subprocess
 from pathlib import Path
 from typing import Any
 
 from appliance.config.host_port import HostPort, host_port
+from appliance.network.step import Step, step
 from appliance.network.values import Kind
 
 _SYS_NET = Path("/sys/class/net")
-_SMTP_TIMEOUT_S = 8.0
 _DNS_TIMEOUT_S = 10.0
 _PINGS = (("ping", "-n"), ("busybox", "ping"))  # the image has the second
 _PING_OPTIONS = ("-q", "-c", "3", "-W", "2", "-w", "6", "--")
-_LONGEST_BANNER = 200
-
-Step = dict[str, Any]
-
 
 class Look:
     """See the module."""
@@ -45,13 +39,11 @@ class Look:
         else:
             steps = [await _resolved(where)]
             if kind == "smtp" and steps[0]["ok"]:
-                steps += await asyncio.to_thread(_smtp_steps, where)
+                from appliance.network.smtp_probe import smtp_steps  # OpenSSL, which nobody else here needs
+
+                steps += await asyncio.to_thread(smtp_steps, where)
         # A mail server without STARTTLS takes mail all the same.
         return {"ok": all(step["ok"] for step in steps if step["what"] != "STARTTLS"), "steps": steps}
-
-
-def _step(what: str, ok: bool, text: str) -> Step:
-    return {"what": what, "ok": ok, "text": text}
 
 
 def _ports() -> list[dict[str, Any]]:
@@ -96,61 +88,16 @@ async def _ping(host: str) -> Step:
         process.kill()
         raise
     lines = [line.strip() for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
-    return _step("ping", process.returncode == 0, "; ".join(lines[-2:]) or "no answer")
+    return step("ping", process.returncode == 0, "; ".join(lines[-2:]) or "no answer")
 
 
 async def _resolved(where: HostPort) -> Step:
     if where.ip is not None:
-        return _step("address", True, where.host)
+        return step("address", True, where.host)
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(_DNS_TIMEOUT_S):
             found = await loop.getaddrinfo(where.host, where.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        return _step("name", False, f"{where.host} is not found: {getattr(error, 'strerror', '') or 'no answer'}")
-    return _step("name", True, f"{where.host} is {', '.join(dict.fromkeys(str(entry[4][0]) for entry in found))}")
-
-
-def _smtp_steps(where: HostPort) -> list[Step]:
-    """Connection, banner, EHLO, STARTTLS; nothing is sent. Blocks for a few times `_SMTP_TIMEOUT_S` at most."""
-    steps: list[Step] = []
-    smtp = smtplib.SMTP(timeout=_SMTP_TIMEOUT_S)
-    try:
-        code, banner = smtp.connect(where.host, where.port)
-        steps.append(_step(f"port {where.port}", True, "open"))
-        steps.append(_step("banner", code == 220, f"{code} {_line(banner)}"))
-        if code != 220:
-            return steps
-        code, said = smtp.ehlo()
-        steps.append(_step("EHLO", code == 250, f"{code} {_line(said)}"))
-        if code == 250:
-            steps.append(_starttls(smtp, where.host))
-    except TimeoutError:
-        steps.append(_step("answer" if steps else f"port {where.port}", False, f"none within {_SMTP_TIMEOUT_S:g} s"))
-    except OSError as error:  # smtplib's are, too
-        text = error.strerror or str(error)
-        steps.append(_step("answer" if steps else f"port {where.port}", False, text))
-    finally:
-        smtp.close()
-    return steps
-
-
-def _starttls(smtp: smtplib.SMTP, host: str) -> Step:
-    if not smtp.has_extn("starttls"):
-        return _step("STARTTLS", False, "not offered; mail goes there in clear")
-    # Without verification, as for mail with `tls = "may"`: whether TLS works at all is what is asked here.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    code, said = smtp.docmd("STARTTLS")
-    if code != 220 or smtp.sock is None:
-        return _step("STARTTLS", False, f"offered, and refused: {code} {_line(said)}")
-    try:
-        with context.wrap_socket(smtp.sock, server_hostname=host) as secured:
-            return _step("STARTTLS", True, str(secured.version()))
-    except OSError as error:
-        return _step("STARTTLS", False, f"offered, and fails: {error}")
-
-
-def _line(raw_text: bytes) -> str:
-    lines = raw_text.decode("utf-8", "replace").splitlines()
-    return lines[0][:_LONGEST_BANNER] if lines else ""
+        return step("name", False, f"{where.host} is not found: {getattr(error, 'strerror', '') or 'no answer'}")
+    return step("name", True, f"{where.host} is {', '.join(dict.fromkeys(str(entry[4][0]) for entry in found))}")
