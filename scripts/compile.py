@@ -20,6 +20,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = Path(os.environ.get("MAILWEIR_COMPILED", ROOT / ".cache" / "compiled"))
+# Set for a cross-build: what comes out cannot be imported here.
+CROSS = "_PYTHON_HOST_PLATFORM" in os.environ
 _CHECK = """
 import importlib, sys
 for name in sys.argv[1:]:
@@ -69,14 +71,22 @@ def main() -> int:
         making = CACHE / f"making-{os.getpid()}"
         shutil.copytree(ROOT / "appliance", making / "appliance", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", making)
-        environment = {**os.environ, "PYTHONPATH": str(making), "PYTHONSAFEPATH": "1", "PYTHONHASHSEED": "0"}
+        path = os.pathsep.join([str(making), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment = {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1", "PYTHONHASHSEED": "0"}
         names = [name.removesuffix(".py").replace("/", ".") for name in modules]
-        for command in ([sys.executable, __file__, "--here"], [sys.executable, "-c", _CHECK, *names]):
+        commands = [[sys.executable, __file__, "--here"], [sys.executable, "-c", _CHECK, *names]]
+        for command in commands[: 1 if CROSS else 2]:
             done = subprocess.run(command, cwd=making, env=environment, capture_output=True, text=True, check=False)
             if done.returncode:
                 shutil.rmtree(making)
                 print(f"{done.stdout}\n{done.stderr}\ncompile: failed", file=sys.stderr)
                 return 1
+        suffix = sysconfig.get_config_var("EXT_SUFFIX")
+        missing = [name for name in modules if not (making / name).with_suffix(suffix).exists()]
+        if missing:
+            shutil.rmtree(making)
+            print(f"compile: not compiled: {', '.join(missing)}", file=sys.stderr)
+            return 1
         for left in ("build", "generated"):
             shutil.rmtree(making / left, ignore_errors=True)
         for old in CACHE.iterdir():

@@ -13,6 +13,7 @@ from firmware.builder.bundle import bundle_path, make_bundle
 from firmware.builder.qemu import boot
 from firmware.builder.run import step
 from firmware.builder.trial import trial
+from firmware.builder.trials import side_by_side
 from firmware.builder.twice import build_twice
 from firmware.builder.write import write
 
@@ -44,14 +45,13 @@ def main() -> None:
             command.add_argument("--sign-cert", metavar="PEM", help="the certificate to sign with")
             command.add_argument("--sign-key", metavar="PEM", help="its key; both without: those for development")
         if name == "test":
-            command.add_argument("--only", choices=["updates"], help="this part alone")
+            command.add_argument("--only", choices=["use", "updates"], help="this part alone")
         if name in ("boot", "test"):
             command.add_argument("--uefi", action="store_true", help="by UEFI instead of BIOS")
         if name == "boot":
             command.add_argument("--pi", action="store_true", help="on QEMU's Pi 3, without network")
         if name == "test":
             command.add_argument("--power-cuts", type=int, default=20, metavar="N", help="how often (%(default)s)")
-            command.add_argument("--memory", type=int, default=160, metavar="MIB", help="at rest (%(default)s)")
         if name == "write":
             command.add_argument("device", type=Path, help="the whole disk, as in /dev/sdX; or a file")
             command.add_argument("--force", action="store_true", help="even if it is not removable")
@@ -73,10 +73,13 @@ def main() -> None:
         raise SystemExit(boot(board, image_path(board), options.uefi, options.pi))
     elif options.only == "updates":
         trial_updates.trial(board, image_path(board), options.uefi)
-    elif board.machine == "x86_64":
+    elif options.only == "use":
         from firmware.builder import trial_user  # pexpect is there for this one
 
-        trial_user.trial(board, image_path(board), options.uefi, options.power_cuts, options.memory)
+        trial_user.trial(board, image_path(board), options.uefi, options.power_cuts)
+    elif board.machine == "x86_64":
+        how = ["--power-cuts", str(options.power_cuts), *(["--uefi"] if options.uefi else [])]
+        side_by_side({part: ["test", board.name, "--only", part, *how] for part in ("use", "updates")})
     else:
         if "rpi" in board.loaders:
             pi_trial.check_card(board, image_path(board))

@@ -1,8 +1,10 @@
 """The package with its hot modules compiled for the image's Python, by that Python: `scripts/compile.py` does the work.
 
 Debian's interpreter and headers, out of the board's locks, and mypyc out of the tests' lock are unpacked into the
-cache; the C compiler is this machine's, whose C library must not be newer than the image's. Called by `__main__` for
-boards of this machine's architecture; other boards run the sources. `python` serves the tests, too.
+cache; the C compiler is this machine's, whose C library must not be newer than the image's. For a board of another
+architecture the interpreter is this machine's all the same, of the same release; headers, Python's own record of how
+it was built, and the C compiler are the board's, as in any cross-build of Python. Called by `__main__`. `python` serves
+the tests, too.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from firmware.builder import board as boards
 from firmware.builder import debian
 from firmware.builder.board import CACHE, FIRMWARE, ROOT, Board
 from firmware.builder.debian import Package, fetch, read_lock
@@ -37,7 +40,13 @@ def lock_path(board: Board) -> Path:
 
 def is_possible(board: Board) -> bool:
     """Whether this machine can compile for the board."""
-    return board.machine == platform.machine() and lock_path(board).exists()
+    return lock_path(board).exists() and _native() is not None
+
+
+def _native() -> Board | None:
+    """The board that has this machine's architecture."""
+    found = (boards.load(name) for name in boards.names())
+    return next((it for it in found if it.machine == platform.machine() and lock_path(it).exists()), None)
 
 
 def write_lock(board: Board, lock: Sequence[Package]) -> str:
@@ -52,16 +61,44 @@ def package(board: Board, offline: bool) -> Path:
     Raises:
         SystemExit: it cannot be had or compiled.
     """
-    interpreter = python(board, offline)
-    include = interpreter.parent / "usr/include"
+    native = _native()
+    if native is None:
+        raise SystemExit(f"no board is of this machine's architecture, {platform.machine()}: there is no Python for it")
+    interpreter = python(native, offline)
+    target = interpreter.parent if board.machine == native.machine else _target(board, offline)
+    include = target / "usr/include"
     environment = {
         "CPATH": f"{include}/python3.13:{include}",
-        "MAILWEIR_COMPILED": str(CACHE / "compiled"),
+        "MAILWEIR_COMPILED": str(CACHE / "compiled" / board.machine),
         # The same C on the same sources gives the same octets: no paths of this machine, no times.
         "CFLAGS": f"-ffile-prefix-map={CACHE}=.",
     }
+    if target != interpreter.parent:
+        environment |= {
+            "_PYTHON_HOST_PLATFORM": f"linux-{board.machine}",
+            "_PYTHON_SYSCONFIGDATA_NAME": f"_sysconfigdata__{board.machine}-linux-gnu",
+            "PYTHONPATH": str(target / "record"),
+        }
     said = run(interpreter, "-P", ROOT / "scripts/compile.py", env=environment).decode()
     return Path(said.strip().splitlines()[-1]) / "appliance"
+
+
+def _target(board: Board, offline: bool) -> Path:
+    """A folder with the headers of the board's Python in `usr/include`, and how it was built in `record`."""
+    locks = [*read_lock(board.lock.read_text()), *read_lock(lock_path(board).read_text())]
+    packages = [it for it in locks if it.name in (_HEADERS, "libpython3.13-stdlib", "libpython3.13-minimal")]
+    key = hashlib.sha256(repr(sorted(packages)).encode())
+    folder = CACHE / f"headers-{board.name}-{key.hexdigest()[:16]}"
+    if not folder.exists():
+        beside = folder.with_suffix(".new")
+        shutil.rmtree(beside, ignore_errors=True)
+        for it in packages:
+            run("dpkg-deb", "--extract", fetch(it, offline), beside)
+        (beside / "record").mkdir()
+        for path in (beside / "usr/lib/python3.13").glob("_sysconfigdata_*.py"):
+            shutil.copy(path, beside / "record")
+        beside.replace(folder)
+    return folder
 
 
 def python(board: Board, offline: bool) -> Path:

@@ -135,6 +135,7 @@ def _shell_words(path: Path) -> list[str]:
 def _words(disk: Path) -> list[str]:
     accelerator = "kvm" if os.environ.get("MAILWEIR_KVM") == "1" else "tcg"
     words = ["-accel", accelerator, "-cpu", "max", "-smp", "1", "-m", "512", "-M", "q35", "-display", "none"]
+    words += ["-global", "ICH9-LPC.noreboot=false"]  # its watchdog bites
     words += ["-monitor", "none", "-no-reboot", "-device", "virtio-rng-pci"]
     # Its cache is the disk's own: what the guest flushes is flushed there, the rest may be lost.
     words += ["-drive", f"file=nbd+unix:///?socket={disk},format=raw,if=virtio,cache=writeback"]

@@ -46,6 +46,7 @@ def _accelerator() -> str:
 
 def _pc(disk: Path, uefi: bool) -> list[str]:
     words = ["qemu-system-x86_64", "-accel", _accelerator(), "-cpu", "max", "-M", "q35"]
+    words += ["-global", "ICH9-LPC.noreboot=false"]  # its watchdog bites
     if uefi:
         variables = disk.with_suffix(".vars")
         shutil.copy(_OVMF / "OVMF_VARS_4M.fd", variables)

@@ -25,7 +25,8 @@ from firmware.builder.qemu import command, fresh_disk, second_line
 
 READY = re.compile(rb"Mailweir is ready: (?P<greeting>.*); up (?P<up>[\d.]+) s, memory in use (?P<used>\d+) MiB")
 _BOOT_TIMEOUT_S = float(os.environ.get("MAILWEIR_BOOT_TIMEOUT_S", "400"))
-_HERE = "10.0.2.2"  # how user-mode networking calls this machine
+HERE = "10.0.2.2"
+"""How user-mode networking calls this machine."""
 _BODY = "From: you@sender.test\r\nTo: anna@example.test\r\nSubject: through the image\r\n\r\nHello\r\n"
 
 
@@ -93,7 +94,7 @@ name = "example.test"
 next_hop = "mailserver"
 [[next_hop]]
 name = "mailserver"
-servers = [{{ url = "smtp://{_HERE}:{port}" }}]
+servers = [{{ url = "smtp://{HERE}:{port}" }}]
 """
 
 
@@ -150,15 +151,15 @@ class Shell:
 
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(120)
         self._socket.connect(str(path))
 
-    def ask(self, command: str) -> str:
+    def ask(self, command: str, timeout_s: float = 120.0) -> str:
         """What `command` prints.
 
         Raises:
-            TrialFailed: no answer in two minutes.
+            TrialFailed: nothing more is said for `timeout_s`.
         """
+        self._socket.settimeout(timeout_s)
         self.tell(f"{command}; echo ended''here")
         said = b""
         while b"endedhere" not in said:

@@ -1,8 +1,9 @@
 """`image test --only updates`: bundles installed, refused and rolled back, on one disk over several starts in QEMU.
 
-In this order: two bundles that must be refused; a good one, into B, which proves itself; a flipped byte in B, which
-costs it its three tries, so that A returns; a release whose gateway cannot deliver, into B, which is tried three times
-and falls, with its reason on the console of A. A start ends where the box would start again: QEMU ends then.
+In this order: two bundles that must be refused, one uploaded and one on a stick; a good one from the stick, into B,
+which proves itself; a flipped byte in B, which costs it its three tries, so that A returns; a release whose gateway
+cannot deliver, from a web server, into B, which is tried three times and falls, with its reason on the console of A; at
+last the hardware's watchdog. A start ends where the box would start again: QEMU ends then.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from firmware.builder.board import Board
 from firmware.builder.bundle import make_bundle
 from firmware.builder.qemu import fresh_disk
 from firmware.builder.slot import fat, make_root
-from firmware.builder.trial import READY, Console, NextHop, Shell, TrialFailed, configuration, relay, running
+from firmware.builder.trial import HERE, READY, Console, NextHop, Shell, TrialFailed, configuration, relay, running
+from firmware.builder.trial_download import download, trust
 
 BOOT_TIMEOUT_S = float(os.environ.get("MAILWEIR_BOOT_TIMEOUT_S", "400"))
 GOOD, BROKEN = "2.0", "3.0"
@@ -37,6 +39,7 @@ _OPENS = b"    async def open(self, endpoint: Endpoint) -> HopConnection:\n"
 _MENU = re.compile(rb"\d+  status.*?\d+  update of the box.*?Number: ", re.DOTALL)
 _END_S = 240.0
 _TYPING_S = 180.0
+_INSTALL_S = 600.0
 
 
 @dataclass(slots=True)
@@ -46,6 +49,8 @@ class Box:
     board: Board
     disk: Path
     stick: Path
+    broken: Path
+    """A bundle on a web server."""
     uefi: bool
     log: Path
     hop: NextHop
@@ -71,8 +76,8 @@ class Box:
         print(f"start {self.starts}: slot {slot}, try {nth}, {time.monotonic() - begun_s:.0f} s", flush=True)
 
     @contextmanager
-    def healthy(self, slot: str) -> Iterator[tuple[Console, Shell]]:
-        """A start that ends up good; left by a restart."""
+    def healthy(self, slot: str, leave: str = "systemctl reboot") -> Iterator[tuple[Console, Shell]]:
+        """A start that ends up good; the command `leave` makes it start again, unless what is done with it has."""
         with self.started(slot) as (console, port):
             console.wait_for(READY, BOOT_TIMEOUT_S)
             shell = Shell(self.disk.with_suffix(".shell"))
@@ -82,7 +87,7 @@ class Box:
             self.hop.arrived.clear()
             relay(port, self.hop)
             yield console, shell
-            shell.tell("systemctl reboot")
+            shell.tell(leave)
             console.wait_for_the_end(_END_S)
 
 
@@ -100,10 +105,10 @@ def status_of(shell: Shell) -> dict[str, Any]:
         raise TrialFailed(f"no status: {said}") from error
 
 
-def install(shell: Shell, name: str) -> str:
+def install(shell: Shell, source: str, *options: str) -> str:
     """What the command said; its exit status at the end."""
-    said = shell.ask(f"mailweir update install {name} --stick {_STICK} 2>&1; echo status $?")
-    print(f"{name}: {said.splitlines()[-2] if said.count(chr(10)) else said}", flush=True)
+    said = shell.ask(f"mailweir update install {source} {' '.join(options)} 2>&1; echo status $?", _INSTALL_S)
+    print(f"{source}: {said.splitlines()[-2] if said.count(chr(10)) else said}", flush=True)
     return said
 
 
@@ -112,8 +117,10 @@ def trial(board: Board, image: Path, uefi: bool) -> None:
     with TemporaryDirectory() as name:
         folder = Path(name)
         stick = make_stick(board, folder)
+        root = broken_root(board, folder)
+        broken = make_bundle(board, BROKEN, keys.signer(None, None), folder / "broken.raucb", root)
         disk = fresh_disk(image, folder / "disk.img")
-        box = Box(board, disk, stick, uefi, board.cache / "updates.log", NextHop())
+        box = Box(board, disk, stick, broken, uefi, board.cache / "updates.log", NextHop())
         refused_then_installed(box)
         flipped_byte(box)
         broken_release(box)
@@ -124,9 +131,12 @@ def refused_then_installed(box: Box) -> None:
     """From A as delivered to B."""
     with box.healthy("A") as (console, shell):
         configured_by_hand(shell)
-        said = install(shell, "stranger.raucb")
+        mounted = shell.ask(f"mkdir /run/stick && mount -o ro /dev/{_STICK} /run/stick && echo mounted")
+        expect(mounted == "mounted", f"the stick cannot be read: {mounted}")
+        said = install(shell, "/run/stick/stranger.raucb", "--upload")
         expect("status 1" in said and "signature" in said, f"a stranger's bundle was not refused: {said}")
-        said = install(shell, "flipped.raucb")
+        shell.ask("umount /run/stick")
+        said = install(shell, "flipped.raucb", "--stick", _STICK)
         expect("status 1" in said, f"a damaged bundle was not refused: {said}")
         slots = {it["name"]: it for it in status_of(shell)["slots"]}
         expect(slots["A"]["wanted"] and not slots["B"]["wanted"], f"a refused bundle changed the choice: {slots}")
@@ -152,19 +162,28 @@ def broken_release(box: Box) -> None:
     with box.healthy("A") as (_, shell):
         reasons = [it["reason"] for it in status_of(shell)["failures"]]
         expect(any("no sign of life" in reason for reason in reasons), f"nobody says what became of B: {reasons}")
-        said = install(shell, "broken.raucb")
+        with download(box.broken, HERE, box.broken.parent) as (url, certificate):
+            trust(shell, certificate)
+            said = install(shell, url)
         expect("status 0" in said, f"the broken release could not be installed: {said}")
     for nth in (1, 2, 3):
         with box.started("B", nth) as (console, _):
             console.wait_for(re.compile(rb"slot B, release 3\.0: .*Starting again"), BOOT_TIMEOUT_S + 300)
             console.wait_for_the_end(_END_S)
-    with box.healthy("A") as (console, shell):
+    with box.healthy("A", leave="") as (console, shell):
         status = status_of(shell)
         reasons = [it["reason"] for it in status["failures"] if it["version"] == BROKEN]
         expect(any("did not come out" in reason for reason in reasons), f"the reason is not kept: {reasons}")
         slots = {it["name"]: it for it in status["slots"]}
         expect(slots["A"]["wanted"] and slots["B"]["state"] == "failed", f"the broken slot is not given up: {slots}")
         console_shows_the_reason(console)
+        freeze(console, shell)
+
+
+def freeze(console: Console, shell: Shell) -> None:
+    """systemd stands still, and no longer feeds the hardware's watchdog, which makes the box start again."""
+    shell.tell("kill -SEGV 1")
+    console.wait_for(re.compile(rb"Freezing execution"), _TYPING_S)
 
 
 def configured_by_hand(shell: Shell) -> None:
@@ -212,7 +231,6 @@ def make_stick(board: Board, folder: Path) -> Path:
         "good.raucb": make_bundle(board, GOOD, ours, folder / "good.raucb"),
         "stranger.raucb": make_bundle(board, GOOD, theirs, folder / "stranger.raucb"),
         "flipped.raucb": flipped(folder / "good.raucb", folder / "flipped.raucb"),
-        "broken.raucb": make_bundle(board, BROKEN, ours, folder / "broken.raucb", broken_root(board, folder)),
     }
     size_mib = sum(path.stat().st_size for path in files.values()) // 2**20 + 32
     return fat(folder / "stick.img", size_mib, files)
