@@ -50,7 +50,7 @@ def trust(shell: Shell, certificate: Path) -> None:
     name = run("openssl", "x509", "-hash", "-noout", "-in", certificate).decode().strip()
     lines = "\\n".join(certificate.read_text().splitlines())
     done = shell.ask(
-        f"mkdir -p /run/trust && printf '{lines}\\n' >/run/trust/{name}.0 && "
+        f"mkdir -p /run/trust && printf '%b' '{lines}\\n' >/run/trust/{name}.0 && "
         "mount --bind /run/trust /etc/ssl/certs && echo trusted"
     )
     if done != "trusted":
