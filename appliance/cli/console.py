@@ -23,6 +23,7 @@ def console(within_s: float, may_leave: bool, socket: str) -> int:
 
     with without_openssl():
         from appliance.cli.why import why
+        from appliance.console.announced import Announced
         from appliance.console.board import Board
         from appliance.console.desk import Desk
         from appliance.console.dialogue import Dialogue
@@ -43,7 +44,7 @@ def console(within_s: float, may_leave: bool, socket: str) -> int:
         signal.signal(signum, signal.SIG_IGN)  # no key and no noise may stop or end the menu
     signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(0))  # by way of the terminal's settings
     with TtyLine() as line:
-        dialogue = Dialogue(Terminal(line))
+        dialogue = Dialogue(Terminal(line, announced=Announced(line_of(0))))
         sysd = Sysd(socket, author="console")
         mail = RunningGateway(lambda: desk.config(), why)
         updates = Updates(socket, author="console") if Keeper().has_slots else None

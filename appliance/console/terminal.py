@@ -47,12 +47,24 @@ class Line(Protocol):
         """All of it. Raises HungUp."""
 
 
+def _nothing() -> None:
+    return
+
+
 class Terminal:
     """See the module."""
 
-    def __init__(self, line: Line, *, idle_s: float = IDLE_S, monotonic: Callable[[], float] = time.monotonic) -> None:
-        """`idle_s`: a question that waits so long raises Idle."""
+    def __init__(
+        self,
+        line: Line,
+        *,
+        idle_s: float = IDLE_S,
+        monotonic: Callable[[], float] = time.monotonic,
+        announced: Callable[[], list[str] | None] = _nothing,
+    ) -> None:
+        """`idle_s`: a question that waits so long raises Idle; `announced`: as `announced.Announced`."""
         self._line = line
+        self._announced = announced
         self._keys = Keys()
         self._ahead: list[str | Key] = []
         self._idle_s = idle_s
@@ -99,6 +111,8 @@ class Terminal:
             HungUp: the line is gone.
         """
         typed = ""
+        if lines := self._announced():
+            self.say("\n".join(lines))
         self._show(prompt, left_s)
         last_s = self._monotonic()
         while True:
@@ -109,10 +123,12 @@ class Terminal:
                 elif left_s is None and self._monotonic() - last_s >= self._idle_s:
                     self._out("\r\n")
                     raise Idle
+                if not self._ahead:
+                    self._tell(self._announced(), prompt, typed if echo else "")
                 if left_s is not None and not self._still(prompt, left_s, typed if echo else ""):
                     return ""
                 if news is not None and not self._ahead:
-                    self._tell(news(), prompt, typed if echo else "")
+                    self._tell(news() or None, prompt, typed if echo else "")
                 continue
             key = self._ahead.pop(0)
             if key is Key.ENTER:
@@ -149,11 +165,14 @@ class Terminal:
     def _show(self, prompt: str, left_s: Callable[[], float] | None) -> None:
         self._out(prompt if left_s is None else f"{left_s():4.0f} s left; {prompt}")
 
-    def _tell(self, lines: list[str], prompt: str, typed: str) -> None:
+    def _tell(self, lines: list[str] | None, prompt: str, typed: str) -> None:
+        """Prints `lines` above the question; without any only the question, over which somebody else has printed."""
+        if lines is None:
+            return
+        self._out("\r\n" if lines else "\r")  # who printed over it has left the cursor in the first column
         if lines:
-            self._out("\r\n")
             self.say("\n".join(lines))
-            self._out(prompt + printable(typed))
+        self._out(prompt + printable(typed))
 
     def _still(self, prompt: str, left_s: Callable[[], float], typed: str) -> bool:
         left = left_s()

@@ -125,7 +125,7 @@ def use(world: World, machine: Machine, figures: dict[str, float]) -> None:
     begun_s = time.monotonic()
     ready = machine.expect(READY, BOOT_S)
     say(f"ready {time.monotonic() - begun_s:.0f} s after power on, {ready['up']} s after the kernel's start")
-    machine.type("")
+    # The question that the line was printed over is drawn anew.
     machine.converse(ANSWERS, MENU)
     say("configured by the serial console")
     domains = machine.expect(r"(\d+)  mail domains")[1]

@@ -30,9 +30,19 @@ class GatewayOfSysd(Gateway):
         return
 
 
+# As `python -m appliance.cli.main`, with the announcement that the gateway is ready where the test can make it.
+MENU = """
+import pathlib, sys
+from appliance.console import announced
+announced.LINE_FILE = pathlib.Path(sys.argv.pop(1))
+from appliance.cli.main import main
+main()
+"""
+
+
 def menu_of(sysd: SysdOfConsole, folder: Path) -> pexpect.spawn:
     """The menu on a terminal of 80x24."""
-    command = ["-m", "appliance.cli.main", "console", "--socket", str(sysd.socket)]
+    command = ["-c", MENU, str(folder / "announced"), "console", "--socket", str(sysd.socket)]
     menu = pexpect.spawn(sys.executable, command, cwd=str(ROOT), dimensions=(24, 80), timeout=30, encoding="ascii")
     menu.delaybeforesend = None
     menu.logfile_read = (folder / "transcript").open("a")
@@ -173,6 +183,16 @@ def test_a_line_that_is_hung_up_ends_its_menu_and_what_it_left_unkept_returns(tm
             again.expect_exact("Password: ")  # a new sitting
         finally:
             again.close(force=True)
+
+
+def test_a_gateway_that_gets_ready_is_told_above_the_question_which_stands_there_again(tmp_path: Path) -> None:
+    with box(tmp_path) as (_, menu):
+        menu.expect_exact("Mode [1]: ")
+        menu.send("1")
+        menu.expect_exact("1")
+        (tmp_path / "announced").write_text("Mailweir is ready: 220 mx ESMTP\n")
+        menu.expect_exact("\r\nMailweir is ready: 220 mx ESMTP\r\nMode [1]: 1")
+        answer(menu, ("", ""), ("Port for the mail, or p [1]: ", ""))
 
 
 def test_noise_on_the_line_changes_nothing_and_one_enter_brings_it_to_its_senses(tmp_path: Path) -> None:
