@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from appliance.console import answers
 from appliance.console.desk import Desk
 from appliance.console.dialogue import Question, Wrong
 from appliance.console.draft import Answers
-from appliance.control.protocol import ControlError
+from appliance.console.ports import PortNews, awaited_ports, find_by_plugging, linked, port_lines
 
-_LONGEST_SEARCH = 300
 _PORT_HELP = (
     "The port that mail comes in and goes out by. Link tells whether a cable is in it.",
     "MAC is what is printed on many ports and boxes.",
@@ -67,16 +65,11 @@ class NetworkQuestions:
         return [self.port, self.vlan, self.how, self.address4, self.gateway4, self.address6, self.gateway6]
 
     def port(self) -> bool:
-        try:
-            ports = self._desk.sysd.ports()
-        except ControlError as error:
-            self._dialogue.say(f"The ports cannot be seen ({error}); the network is left as it is.")
-            return False
+        ports = awaited_ports(self._desk)
         if not ports:
-            self._dialogue.say("There is no network port; the network is left as it is.")
             return False
         names = [str(port["name"]) for port in ports]
-        default = names.index(self._given.port.name) + 1 if self._given.port.name in names else _linked(ports)
+        default = names.index(self._given.port.name) + 1 if self._given.port.name in names else linked(ports)
         self._dialogue.page(port_lines(ports))
         self._dialogue.say("Pull or plug a cable, and its port is told here.")
         news = PortNews(self._desk, ports)
@@ -84,7 +77,7 @@ class NetworkQuestions:
         def parse(raw_answer: str) -> str:
             if raw_answer.lower() == "p":
                 return find_by_plugging(self._desk) or raw_answer
-            if raw_answer in names:
+            if raw_answer in names or news.knows(raw_answer):
                 return raw_answer
             if raw_answer.isascii() and raw_answer.isdigit() and 0 < int(raw_answer[:4]) <= len(names):
                 return names[int(raw_answer[:4]) - 1]
@@ -168,65 +161,3 @@ class NetworkQuestions:
         question = Question(f"IPv{version} router", help_, lambda raw: answers.gateway(raw, own), default)
         setattr(port, f"gateway{version}", self._dialogue.ask(question))
         return True
-
-
-def port_lines(ports: list[dict[str, Any]]) -> list[str]:
-    """A table of the ports."""
-    lines = [f"     {'PORT':15} {'LINK':5} {'SPEED':>10}  {'MAC':17}  ADDRESSES"]
-    for number, port in enumerate(ports, 1):
-        speed = f"{port['speed_mbit']} Mbit/s" if port.get("speed_mbit") else "-"
-        addresses = " ".join(map(str, port.get("addresses") or []))
-        link, mac = "yes" if port.get("link") else "no", str(port.get("mac") or "-")
-        lines.append(f"{number:3}  {port['name']!s:15} {link:5} {speed:>10}  {mac:17}  {addresses}")
-    return lines
-
-
-class PortNews:
-    """What has changed at the ports since it was asked last, as lines to print."""
-
-    def __init__(self, desk: Desk, ports: list[dict[str, Any]]) -> None:
-        """`ports`: what is shown already."""
-        self._desk = desk
-        self._seen = _links(ports)
-
-    def __call__(self) -> list[str]:
-        try:
-            ports = self._desk.sysd.ports()
-        except ControlError:
-            return []  # it is asked again in a second
-        before, self._seen = self._seen, _links(ports)
-        lines = [f"  {name} is gone" for name in before.keys() - self._seen.keys()]
-        for port in ports:
-            name = str(port["name"])
-            if name not in before:
-                lines.append(f"  {name} is new, {port.get('mac') or 'without a MAC'}")
-            if before.get(name, False) != self._seen[name]:
-                speed = f", {port['speed_mbit']} Mbit/s" if port.get("speed_mbit") else ""
-                lines.append(f"  {name}: link is up{speed}" if self._seen[name] else f"  {name}: link is down")
-        return lines
-
-
-def _links(ports: list[dict[str, Any]]) -> dict[str, bool]:
-    return {str(port["name"]): bool(port.get("link")) for port in ports}
-
-
-def find_by_plugging(desk: Desk) -> str:
-    """The port whose link changes first; empty if somebody gives up."""
-    dialogue = desk.dialogue
-    dialogue.say("Plug a cable into the port that you mean, or pull it out. Enter: give up.")
-    before = _links(desk.sysd.ports())
-    for _ in range(_LONGEST_SEARCH):
-        if dialogue.terminal.pressed(1.0):
-            return ""
-        for port in desk.sysd.ports():
-            name, link = str(port["name"]), bool(port.get("link"))
-            if before.setdefault(name, False) != link:
-                dialogue.say(f"It is {name}: its link is {'up' if link else 'down'} now.")
-                return name
-    dialogue.say("No link has changed.")
-    return ""
-
-
-def _linked(ports: list[dict[str, Any]]) -> int:
-    """The first port with a cable in it, counted from 1."""
-    return next((number for number, port in enumerate(ports, 1) if port.get("link")), 1)

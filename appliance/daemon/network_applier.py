@@ -7,13 +7,16 @@ over now and then. Only an appliance has this applier: `mailweir sysd --network`
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from appliance.config.schema import Config
 from appliance.network.bring_up import BroughtUp, bring_up, recover_and_bring_up, refresh_names
+from appliance.network.udev import settle
 
 REFRESH_S = 30.0
+SETTLE_S = 60.0
+"""At the start; systemd gives `sysd` five minutes."""
 
 Tell = Callable[[str, dict[str, object]], None]
 
@@ -32,18 +35,22 @@ class NetworkApplier:
         change: Callable[[Config], BroughtUp] = bring_up,
         refresh: Callable[[Config], list[str]] = refresh_names,
         refresh_s: float = REFRESH_S,
+        settle: Callable[[float], Awaitable[object]] = settle,
     ) -> None:
-        """`tell` logs an event. The functions are those of `network.bring_up`."""
+        """`tell` logs an event. The functions are those of `network.bring_up` and `network.udev`."""
         self._tell = tell
         self._at_first = at_first
         self._change = change
         self._refresh = refresh
         self._refresh_s = refresh_s
+        self._settle = settle
         self._turn = asyncio.Lock()
         self._watch: asyncio.Task[None] | None = None
 
     async def apply(self, old: Config | None, new: Config) -> None:
         """Raises BringUpFailed: firewall and links are as they were."""
+        if old is None:
+            await self._settle(SETTLE_S)  # on a busy machine this is quicker than the drivers
         await self._set(self._at_first if old is None else self._change, new)
 
     async def undo(self, old: Config | None, new: Config) -> None:

@@ -15,9 +15,11 @@ from typing import Any
 
 from appliance.config.host_port import HostPort, host_port
 from appliance.network.step import Step, step
+from appliance.network.udev import settle
 from appliance.network.values import Kind
 
 _SYS_NET = Path("/sys/class/net")
+_SETTLE_S = 10.0
 _DNS_TIMEOUT_S = 10.0
 _PINGS = (("ping", "-n"), ("busybox", "ping"))  # the image has the second
 _PING_OPTIONS = ("-q", "-c", "3", "-W", "2", "-w", "6", "--")
@@ -26,6 +28,7 @@ class Look:
     """See the module."""
 
     async def ports(self) -> list[dict[str, Any]]:
+        await settle(_SETTLE_S)
         return await asyncio.to_thread(_ports)
 
     async def probe(self, kind: str, target: str) -> dict[str, Any]:
@@ -47,8 +50,7 @@ class Look:
 
 
 def _ports() -> list[dict[str, Any]]:
-    from pyroute2 import IPRoute  # takes memory, and is wanted when somebody looks
-
+    from appliance.network.netlink import IPRoute  # takes memory, and is wanted when somebody looks
     from appliance.network.read import read
 
     with IPRoute() as ip:

@@ -240,9 +240,9 @@ class ConsoleBench:
 
         return passed
 
-    def said(self, text: str) -> Callable[[], bool]:
-        """A piece of a script: nothing is typed until this was written."""
-        return lambda: text in self.line.text
+    def said(self, text: str, times: int = 1) -> Callable[[], bool]:
+        """A piece of a script: nothing is typed until this was written so often."""
+        return lambda: self.line.text.count(text) >= times
 
     def in_force(self) -> str:
         """The text in force."""

@@ -7,7 +7,7 @@ from appliance.console.change import propose_and_commit
 from appliance.console.desk import Desk
 from appliance.console.mode_switch import dry_run, switched
 from appliance.console.modes import MODES, mode_of, recommended
-from appliance.control.protocol import ControlError
+from appliance.console.ports import awaited_ports
 
 _HELP = (
     "How the box stands in the flow of mail. It can be changed later; domains, rules and",
@@ -37,12 +37,7 @@ def mode_page(desk: Desk) -> None:
 
 def ask_mode(desk: Desk, default: int = 0) -> Mode:
     """Shows the table with a recommendation, and asks; without `default` it stands for that. Raises Back."""
-    try:
-        ports = desk.sysd.ports()
-    except ControlError as error:
-        desk.dialogue.say(f"The ports cannot be seen: {error}")
-        ports = []
-    best, reason = recommended(ports)
+    best, reason = recommended(awaited_ports(desk))
     for number, line in enumerate(MODES, 1):
         desk.dialogue.say(f"{number:3}  {line.title}")
         for sentence in line.help:

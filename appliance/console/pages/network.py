@@ -9,7 +9,8 @@ from appliance.console import draft
 from appliance.console.change import propose_and_commit
 from appliance.console.desk import Desk
 from appliance.console.dialogue import walk
-from appliance.console.network_questions import NetworkQuestions, find_by_plugging, port_lines
+from appliance.console.network_questions import NetworkQuestions
+from appliance.console.ports import find_by_plugging, port_lines
 from appliance.control.protocol import ControlError
 
 

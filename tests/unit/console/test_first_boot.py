@@ -3,11 +3,13 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from appliance.console.modes import MODES
 from appliance.console.pages import PAGES
+from appliance.control.protocol import NoAnswer
 from tests.support.commit_bench import GOOD
 from tests.support.console import ConsoleBench
 
@@ -145,6 +147,56 @@ def test_ports_are_told_live_while_the_question_stands_there(tmp_path: Path) -> 
     text = bench.type(MODE, *live)
     assert "eth0: link is down\nPort for the mail, or p [1]: et" in text
     assert text.endswith("VLAN [none]: ")
+
+
+def test_a_port_that_comes_while_the_question_stands_there_is_chosen_by_its_name(tmp_path: Path) -> None:
+    bench = ConsoleBench(tmp_path, configured=False)
+
+    def plug() -> bool:
+        bench.machine.links["usb0"] = True
+        return True
+
+    text = bench.type(MODE, "usb0", plug, bench.said("its name chooses it"), "usb0", PLAIN, DHCP)
+    assert "type a number from 1 to 2" in text and "The address of usb0:" in text
+
+
+def test_ports_that_are_not_there_yet_are_waited_for_before_a_mode_is_recommended(tmp_path: Path) -> None:
+    bench = ConsoleBench(tmp_path, configured=False)
+    bench.machine.links.clear()
+
+    def appear() -> bool:
+        bench.machine.links["eth0"] = True
+        return True
+
+    waits = (bench.said("No network port is to be seen yet. Looking for 30 s"), lambda: True, appear)
+    text = bench.type(*waits, bench.said("There now: eth0."), MODE)
+    assert "Recommended: gateway; it needs one network port, and eth0 has a cable in it." in text
+    assert text.count("No network port") == 1 and text.endswith("Port for the mail, or p [1]: ")
+
+
+def test_a_box_without_ports_is_set_up_without_them_by_enter_or_after_a_while(tmp_path: Path) -> None:
+    bench = ConsoleBench(tmp_path, configured=False)
+    bench.machine.links.clear()
+    text = bench.type("", MODE, bench.said("the network is left as it is", times=2))
+    assert "none is to be seen" in text and text.endswith("Name of this box: ")
+    assert text.count("Enter: go on without") == text.count("Without a port the network is left as it is") == 2
+    assert bench.line.now_s == pytest.approx(30.0, abs=1.0)
+
+
+def test_a_sysd_that_is_too_busy_to_tell_the_ports_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = ConsoleBench(tmp_path, configured=False)
+    look, busy = bench.sysd.client.ports, [NoAnswer("no answer within 30 s")] * 2
+
+    def ports() -> list[dict[str, Any]]:
+        if busy:
+            raise busy.pop()
+        return look()
+
+    monkeypatch.setattr(bench.sysd.client, "ports", ports)
+    text = bench.type(lambda: True, bench.said("Mode [1]"))
+    assert "The ports cannot be seen yet: no answer within 30 s. Looking" in text and "There now: eth0, eth1." in text
 
 
 def test_who_is_overtaken_at_another_line_changes_nothing_any_more(tmp_path: Path) -> None:

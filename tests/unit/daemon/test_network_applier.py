@@ -38,7 +38,11 @@ class Network:
             change=lambda config: self.set_up("change", config),
             refresh=self.refresh,
             refresh_s=0.0,
+            settle=self.settle,
         )
+
+    async def settle(self, within_s: float) -> None:
+        self.asked.append(("settle", ""))
 
     def set_up(self, how: str, config: Config) -> BroughtUp:
         self.threads.add(threading.get_ident())
@@ -59,7 +63,8 @@ def test_the_start_recovers_and_a_commit_changes_off_the_loops_thread() -> None:
         await applier.apply(None, OLD)
         await applier.apply(OLD, NEW)
         await applier.close()
-        assert network.asked == [("at first", OLD.hostname), ("change", NEW.hostname)]
+        # A commit waits for no driver.
+        assert network.asked == [("settle", ""), ("at first", OLD.hostname), ("change", NEW.hostname)]
         assert threading.get_ident() not in network.threads
 
     asyncio.run(scene())
