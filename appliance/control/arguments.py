@@ -1,4 +1,7 @@
-"""From the arguments of a request, as JSON gave them, to a struct. Called by each room of requests."""
+"""The arguments of a request: what all kinds of them share, and the way from JSON to one of them.
+
+Called by each room of requests; the messages of both ends of the socket are made of it.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,20 @@ import msgspec
 from appliance.control.protocol import RequestRefused
 
 _T = TypeVar("_T")
+
+
+class Args(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What is not known is refused: it was meant to do something."""
+
+
+class Nothing(Args):
+    """No arguments."""
+
+
+class AuthorArgs(Args):
+    """Nothing but who asks."""
+
+    author: str = ""
 
 
 def typed(args: dict[str, Any], kind: type[_T]) -> _T:

@@ -19,9 +19,10 @@ from appliance.config.store.revision import State, StoreError
 from appliance.config.store.secrets import references
 from appliance.control import sysd_messages as messages
 from appliance.control.access import AskedHandler, Asker
-from appliance.control.arguments import typed
+from appliance.control.arguments import AuthorArgs, typed
 from appliance.control.parcels import LONGEST_INLINE_OCTETS, Parcels
 from appliance.control.protocol import RequestRefused
+from appliance.control.refusals import in_words
 from appliance.core.errors import ConfigError
 
 MAX_COMPLAINTS = 200
@@ -48,7 +49,7 @@ class ConfigRequests:
 
     def handlers(self) -> dict[str, AskedHandler]:
         """Arguments and results are the structs of `sysd_messages`."""
-        found: dict[str, AskedHandler] = {
+        handlers: dict[str, AskedHandler] = {
             "config.get": self._get,
             "config.check": self._check,
             "config.propose": self._propose,
@@ -60,7 +61,7 @@ class ConfigRequests:
             "config.export": self._export,
             "config.import": self._import,
         }
-        return {name: _in_words(handler) for name, handler in found.items()}
+        return in_words(handlers, (StoreError, ConfigError), "the disk: {}; nothing was changed for good")
 
     async def _get(self, asker: Asker, args: dict[str, Any]) -> object:
         number = typed(args, messages.GetArgs).revision or self._store.current
@@ -90,7 +91,7 @@ class ConfigRequests:
         return {"revision": asked.revision, "confirm_left_s": self._commits.confirm_left_s}
 
     async def _confirm(self, asker: Asker, args: dict[str, Any]) -> object:
-        author = asker.author(typed(args, messages.AuthorArgs).author)
+        author = asker.author(typed(args, AuthorArgs).author)
         return {"revision": await self._commits.confirm(author)}
 
     async def _roll_back(self, asker: Asker, args: dict[str, Any]) -> object:
@@ -206,17 +207,3 @@ def open_proposals(commits: Commits) -> list[int]:
 def _refused(error: Refused) -> messages.Proposal:
     complaints: list[Complaint] = error.complaints[:MAX_COMPLAINTS]
     return messages.Proposal(complaints=complaints)
-
-
-def _in_words(handler: AskedHandler) -> AskedHandler:
-    """What the store and the disk say against a request is the asker's answer, not a defect."""
-
-    async def handle(asker: Asker, args: dict[str, Any]) -> object:
-        try:
-            return await handler(asker, args)
-        except (StoreError, ConfigError) as error:
-            raise RequestRefused(str(error)) from error
-        except OSError as error:
-            raise RequestRefused(f"the disk: {error.strerror or error}; nothing was changed for good") from error
-
-    return handle

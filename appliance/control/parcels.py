@@ -10,11 +10,8 @@ import secrets
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from appliance.control.arguments import typed
+from appliance.control.arguments import Args, Nothing, typed
 from appliance.control.protocol import RequestRefused
-from appliance.control.sysd_messages import Nothing
 
 if TYPE_CHECKING:
     from appliance.control.access import AskedHandler, Asker  # with a server behind it; clients come here, too
@@ -27,12 +24,12 @@ MAX_PARCEL_OCTETS = 16 << 20
 PARCELS_PER_USER = 2
 
 
-class _Append(msgspec.Struct, forbid_unknown_fields=True):
+class _Append(Args):
     parcel: str
     data: bytes
 
 
-class _Read(msgspec.Struct, forbid_unknown_fields=True):
+class _Read(Args):
     parcel: str
     offset: int = 0
 

@@ -14,9 +14,10 @@ from appliance.config.store.archive import MAX_ARCHIVE_BYTES
 from appliance.config.store.revision import StoreError
 from appliance.control import sysd_messages as messages
 from appliance.control.access import AskedHandler, Asker
-from appliance.control.arguments import typed
+from appliance.control.arguments import Nothing, typed
 from appliance.control.config_requests import ConfigRequests
 from appliance.control.protocol import RequestRefused
+from appliance.control.refusals import in_words
 from appliance.core.errors import ConfigError
 from appliance.removable.sticks import Sticks
 
@@ -37,16 +38,16 @@ class StickRequests:
 
     def handlers(self) -> dict[str, AskedHandler]:
         """Arguments and results are the structs of `sysd_messages`."""
-        found: dict[str, AskedHandler] = {
+        handlers: dict[str, AskedHandler] = {
             "stick.list": self._list,
             "stick.files": self._files,
             "stick.save": self._save,
             "stick.load": self._load,
         }
-        return {name: _in_words(handler) for name, handler in found.items()}
+        return in_words(handlers, (StoreError, ConfigError), "the stick: {}")
 
     async def _list(self, asker: Asker, args: dict[str, Any]) -> object:
-        typed(args, messages.Nothing)
+        typed(args, Nothing)
         found = await self._offered().found()
         return messages.StickList(
             sticks=[messages.Stick(it.device, it.kind, it.label, it.size_bytes, it.model) for it in found]
@@ -75,15 +76,3 @@ class StickRequests:
         if self._sticks is None:
             raise RequestRefused("this machine mounts no sticks; use `mailweir config export` and `import`")
         return self._sticks
-
-
-def _in_words(handler: AskedHandler) -> AskedHandler:
-    async def handle(asker: Asker, args: dict[str, Any]) -> object:
-        try:
-            return await handler(asker, args)
-        except (StoreError, ConfigError) as error:
-            raise RequestRefused(str(error)) from error
-        except OSError as error:
-            raise RequestRefused(f"the stick: {error.strerror or error}") from error
-
-    return handle

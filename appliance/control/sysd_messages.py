@@ -8,21 +8,14 @@ from __future__ import annotations
 import msgspec
 
 from appliance.config.complaints import Complaint
+from appliance.control.arguments import Args
 
 
-class Nothing(msgspec.Struct, forbid_unknown_fields=True):
-    """No arguments."""
-
-
-class _Args(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    pass
-
-
-class GetArgs(_Args):
+class GetArgs(Args):
     revision: int = 0  # 0: the one in force
 
 
-class TextArgs(_Args):
+class TextArgs(Args):
     """One of the two: a text that fits the line, or a parcel with it."""
 
     text: str = ""
@@ -31,69 +24,65 @@ class TextArgs(_Args):
     author: str = ""
 
 
-class ImportArgs(_Args):
+class ImportArgs(Args):
     parcel: str
     reason: str = ""  # empty: says where the archive comes from
     author: str = ""
 
 
-class CommitArgs(_Args):
+class CommitArgs(Args):
     revision: int
     within_s: float = 120.0
     author: str = ""
 
 
-class AuthorArgs(_Args):
-    author: str = ""
-
-
-class RollBackArgs(_Args):
+class RollBackArgs(Args):
     to: int = 0  # 0: ends the unconfirmed commit; else proposes that revision's text
     author: str = ""
 
 
-class HistoryArgs(_Args):
+class HistoryArgs(Args):
     limit: int = 50
 
 
-class DiffArgs(_Args):
+class DiffArgs(Args):
     old: int | None = None  # None: the one in force; 0: nothing
     new: int | None = None
 
 
-class ProbeArgs(_Args):
+class ProbeArgs(Args):
     kind: str
     target: str
 
 
-class VerifyArgs(_Args):
+class VerifyArgs(Args):
     password: str
     source: str  # the client that guesses: an address, or "console"
 
 
-class SetPasswordArgs(_Args):
+class SetPasswordArgs(Args):
     password: str
     old: str = ""  # asked of every role but root
     source: str = ""
 
 
-class StickArgs(_Args):
+class StickArgs(Args):
     device: str
 
 
-class StickLoadArgs(_Args):
+class StickLoadArgs(Args):
     device: str
     name: str
     author: str = ""
 
 
-class ShellArgs(_Args):
+class ShellArgs(Args):
     line: str  # the terminal's name below /dev
     password: str
     author: str = ""
 
 
-class ResetArgs(_Args):
+class ResetArgs(Args):
     typed: str
     author: str = ""
 

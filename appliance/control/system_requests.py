@@ -16,7 +16,7 @@ from appliance.config.store.commit import Commits
 from appliance.control import sysd_messages as messages
 from appliance.control.access import ROOT, AskedHandler, Asker
 from appliance.control.administrator import Administrator
-from appliance.control.arguments import typed
+from appliance.control.arguments import AuthorArgs, Nothing, typed
 from appliance.control.config_requests import open_proposals
 from appliance.control.ports import Power, Probes, Shells
 from appliance.control.protocol import RequestRefused
@@ -73,7 +73,7 @@ class SystemRequests:
         }
 
     async def _status(self, asker: Asker, args: dict[str, Any]) -> object:
-        typed(args, messages.Nothing)
+        typed(args, Nothing)
         store = self._commits.store
         return messages.Status(
             release=__version__,
@@ -93,7 +93,7 @@ class SystemRequests:
     # -- network
 
     async def _ports(self, asker: Asker, args: dict[str, Any]) -> object:
-        typed(args, messages.Nothing)
+        typed(args, Nothing)
         return {"ports": await _looked(self._looker().ports())}
 
     async def _probe(self, asker: Asker, args: dict[str, Any]) -> object:
@@ -148,10 +148,10 @@ class SystemRequests:
     # -- power
 
     async def _reboot(self, asker: Asker, args: dict[str, Any]) -> object:
-        return await self._switch("reboot", self._power.reboot, asker, typed(args, messages.AuthorArgs).author)
+        return await self._switch("reboot", self._power.reboot, asker, typed(args, AuthorArgs).author)
 
     async def _power_off(self, asker: Asker, args: dict[str, Any]) -> object:
-        return await self._switch("power_off", self._power.power_off, asker, typed(args, messages.AuthorArgs).author)
+        return await self._switch("power_off", self._power.power_off, asker, typed(args, AuthorArgs).author)
 
     async def _switch(self, what: str, act: Callable[[], Awaitable[None]], asker: Asker, author: str) -> object:
         self._tell(what, {"author": asker.author(author)})

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-
-class _Args(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    pass
+from appliance.control.arguments import Args
 
 
-class InstallArgs(_Args):
+class InstallArgs(Args):
     """One of the four: a file on this machine, one on a stick, a URL, or what was uploaded."""
 
     path: str = ""
@@ -23,21 +21,17 @@ class InstallArgs(_Args):
     author: str = ""
 
 
-class UploadArgs(_Args):
+class UploadArgs(Args):
     size_bytes: int
 
 
-class PieceArgs(_Args):
+class PieceArgs(Args):
     upload: str
     offset: int
     data: bytes
 
 
-class RollBackArgs(_Args):
-    author: str = ""
-
-
-class MarkArgs(_Args):
+class MarkArgs(Args):
     slot: str
     good: bool
     author: str = ""

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from appliance.control import update_messages as messages
 from appliance.control.access import ROOT, AskedHandler, Asker
-from appliance.control.arguments import typed
+from appliance.control.arguments import AuthorArgs, Nothing, typed
 from appliance.control.protocol import RequestRefused
-from appliance.control.sysd_messages import Nothing
+from appliance.control.refusals import in_words
+from appliance.removable.sticks import Sticks
 from appliance.update import activity, install
 from appliance.update.activity import DOWNLOADING, FAILED, INSTALLING, RECEIVING, Activity
 from appliance.update.incoming import Incoming, NotTaken, check_url
@@ -31,26 +31,6 @@ SUFFIX = ".raucb"
 _LOOK_EVERY_S = 1.0
 _UNMOUNT_S = 60.0
 Tell = Callable[[str, dict[str, object]], None]
-
-
-class _Stick(Protocol):
-    @property
-    def device(self) -> str: ...
-
-
-class _File(Protocol):
-    @property
-    def name(self) -> str: ...
-    @property
-    def size_bytes(self) -> int: ...
-
-
-class Sticks(Protocol):
-    """As `removable.sticks.Sticks`. All raise OSError with the reason."""
-
-    async def found(self) -> Sequence[_Stick]: ...
-    async def files(self, device: str, suffix: str) -> Sequence[_File]: ...
-    def mounted(self, device: str) -> AbstractAsyncContextManager[Path]: ...
 
 
 def _download(url: str, path: Path, told: Callable[[int], None]) -> Path:
@@ -90,7 +70,7 @@ class UpdateRequests:
 
     def handlers(self) -> dict[str, AskedHandler]:
         """Arguments and results are the structs of `update_messages`."""
-        found: dict[str, AskedHandler] = {
+        handlers: dict[str, AskedHandler] = {
             "update.status": self._status,
             "update.sticks": self._list_sticks,
             "update.install": self._install,
@@ -99,7 +79,7 @@ class UpdateRequests:
             "update.roll_back": self._roll_back,
             "update.mark": self._mark,
         }
-        return {name: _in_words(handler) for name, handler in found.items()}
+        return in_words(handlers, (NotTaken, NotFromASlot, NoSuchSlot), "{}")
 
     async def close(self) -> None:
         """A download ends with its present piece; what was received is of no use to the next `sysd`."""
@@ -261,7 +241,7 @@ class UpdateRequests:
     # -- which slot
 
     async def _roll_back(self, asker: Asker, args: dict[str, Any]) -> object:
-        asked = typed(args, messages.RollBackArgs)
+        asked = typed(args, AuthorArgs)
         self._refuse_a_second(but="")
         booted = self._keeper.booted()
 
@@ -310,15 +290,3 @@ def _allowed(asker: Asker, raw_path: str) -> Path:
     if asker.role != ROOT and not real.is_relative_to(STICKS):
         raise RequestRefused(f"the role {asker.role} may name files below {STICKS} only")
     return real
-
-
-def _in_words(handler: AskedHandler) -> AskedHandler:
-    async def told(asker: Asker, args: dict[str, Any]) -> object:
-        try:
-            return await handler(asker, args)
-        except (NotTaken, NotFromASlot, NoSuchSlot) as error:
-            raise RequestRefused(str(error)) from error
-        except OSError as error:
-            raise RequestRefused(f"{error.strerror or error}") from error
-
-    return told
