@@ -43,6 +43,15 @@ class Choice(Protocol):
 
 _C = TypeVar("_C", bound=Choice)
 
+
+@dataclass(frozen=True, slots=True)
+class Offer(Generic[_T]):
+    """A `Choice`, and what it stands for."""
+
+    title: str
+    value: _T
+
+
 YES_NO_HELP = ("y: yes, n: no, and Enter alone: what stands in capitals.", "<  goes back to the question before.", "")
 MENU_HELP = ("Type the number of a line and Enter.", "Enter alone goes back, and so do < and Ctrl-C.", "")
 SECRET_HELP = (
@@ -102,6 +111,10 @@ class Dialogue:
         for number, choice in enumerate(choices, 1):
             self.say(f"{number:3}  {choice.title}")
         return self.pick(choices, prompt, default, explain)
+
+    def choose_from(self, values: Sequence[_T], title: Callable[[_T], str], prompt: str) -> _T:
+        """One of `values`; where there is one alone, it is the default. Raises Back."""
+        return self.choose([Offer(title(it), it) for it in values], prompt, 1 if len(values) == 1 else 0).value
 
     def pick(self, choices: Sequence[_T], prompt: str, default: int, explain: tuple[str, str, str]) -> _T:
         """As `choose`, for what is shown already."""

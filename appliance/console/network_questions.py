@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from appliance.console import answers
 from appliance.console.desk import Desk
-from appliance.console.dialogue import Question, Wrong
+from appliance.console.dialogue import Offer, Question, Wrong
 from appliance.console.draft import Answers
 from appliance.console.ports import PortNews, awaited_ports, find_by_plugging, linked, port_lines
 
@@ -43,13 +42,7 @@ _NAME_HELP = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _How:
-    title: str
-    dhcp: bool
-
-
-_HOWS = (_How("by DHCP", True), _How("fixed", False))
+_HOWS = (Offer("by DHCP", True), Offer("fixed", False))
 
 
 class NetworkQuestions:
@@ -101,7 +94,7 @@ class NetworkQuestions:
         if not port.name:
             return False
         self._dialogue.say(f"The address of {port.name}:")
-        port.dhcp = self._dialogue.choose(_HOWS, "Number", 1 if port.dhcp else 2, _HOW_HELP).dhcp
+        port.dhcp = self._dialogue.choose(_HOWS, "Number", 1 if port.dhcp else 2, _HOW_HELP).value
         return True
 
     def address4(self) -> bool:

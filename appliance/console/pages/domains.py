@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 from appliance.console import draft
 from appliance.console.change import propose_and_commit
 from appliance.console.desk import Desk
-from appliance.console.dialogue import walk
+from appliance.console.dialogue import Offer, walk
 from appliance.console.domain_questions import DomainQuestions, try_server
-
-
-@dataclass(frozen=True, slots=True)
-class _Item:
-    title: str
-    run: Callable[[], None]
 
 
 def domains_page(desk: Desk) -> None:
@@ -33,11 +24,11 @@ class _Domains:
     def run(self) -> None:
         for name, urls in self._servers.items():
             self._desk.dialogue.say(f"  {name}: {' '.join(urls)}")
-        items = [_Item("add a domain", self._add)]
-        items += [_Item("another mail server for a domain", self._change)] if self._servers else []
-        items += [_Item("remove a domain", self._remove)] if len(self._servers) > 1 else []
-        items += [_Item("try the mail server of a domain", self._try)] if self._servers else []
-        self._desk.dialogue.choose(items).run()
+        items = [Offer("add a domain", self._add)]
+        items += [Offer("another mail server for a domain", self._change)] if self._servers else []
+        items += [Offer("remove a domain", self._remove)] if len(self._servers) > 1 else []
+        items += [Offer("try the mail server of a domain", self._try)] if self._servers else []
+        self._desk.dialogue.choose(items).value()
 
     def _add(self) -> None:
         given = draft.Answers()
@@ -66,5 +57,4 @@ class _Domains:
             try_server(self._desk, url)
 
     def _chosen(self) -> str:
-        items = [_Item(name, lambda: None) for name in self._servers]
-        return self._desk.dialogue.choose(items, "Domain", 1 if len(items) == 1 else 0).title
+        return self._desk.dialogue.choose_from([*self._servers], str, "Domain")

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from appliance.console.change import commit
 from appliance.console.desk import Desk
-from appliance.console.dialogue import Back, Question, Wrong
+from appliance.console.dialogue import Back, Offer, Question, Wrong
 from appliance.console.times import local_time
 from appliance.control.sysd_messages import Revision
 
 _LISTED = 50
 _HELP = ("The number of a revision in the list.", "Enter or <: back.", "")
-
-
-@dataclass(frozen=True, slots=True)
-class _Act:
-    what: str
-    title: str
 
 
 def history_page(desk: Desk) -> None:
@@ -32,10 +24,10 @@ def history_page(desk: Desk) -> None:
     numbers = {revision.number: revision for revision in found.revisions}
     chosen = dialogue.ask(Question("Revision", _HELP, lambda raw: _chosen(numbers, raw)))
     in_force = desk.sysd.status().revision
-    acts = [_Act("made", "what it changed"), _Act("show", "the whole text")]
+    acts = [Offer("what it changed", "made"), Offer("the whole text", "show")]
     if chosen.number != in_force:
-        acts += [_Act("differs", "how it differs from what is in force"), _Act("return", "return to it")]
-    act = dialogue.choose(acts).what
+        acts += [Offer("how it differs from what is in force", "differs"), Offer("return to it", "return")]
+    act = dialogue.choose(acts).value
     if act == "made":
         dialogue.page(desk.sysd.diff(chosen.base, chosen.number).splitlines())
     elif act == "show":

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from appliance.console import draft
 from appliance.console.change import propose_and_commit
 from appliance.console.desk import Desk
-from appliance.console.dialogue import walk
+from appliance.console.dialogue import Offer, walk
 from appliance.console.network_questions import NetworkQuestions
 from appliance.console.ports import find_by_plugging, port_lines
 from appliance.control.protocol import ControlError
-
-
-@dataclass(frozen=True, slots=True)
-class _Item:
-    title: str
-    run: Callable[[], object]
 
 
 def network_page(desk: Desk) -> None:
@@ -39,15 +32,17 @@ class _Network:
 
     def run(self) -> None:
         has_ports = self._show()
-        items = [_Item("find a port by plugging", lambda: find_by_plugging(self._desk))] if has_ports else []
+        items: list[Offer[Callable[[], object]]] = []
+        if has_ports:
+            items.append(Offer("find a port by plugging", lambda: find_by_plugging(self._desk)))
         if has_ports and draft.is_simple(self._config):
-            items.append(_Item("port and address", self._address))
+            items.append(Offer("port and address", self._address))
         items += [
-            _Item("DNS servers", self._dns),
-            _Item("time servers", self._ntp),
-            _Item("name of this box", self._hostname),
+            Offer("DNS servers", self._dns),
+            Offer("time servers", self._ntp),
+            Offer("name of this box", self._hostname),
         ]
-        self._desk.dialogue.choose(items).run()
+        self._desk.dialogue.choose(items).value()
 
     def _show(self) -> bool:
         """Whether there are ports to be seen."""

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from appliance.console.desk import Desk
-from appliance.console.dialogue import Back, Question, Wrong
+from appliance.console.dialogue import Back, Offer, Question, Wrong
 from appliance.console.times import local_time
 
 _LISTED = 200
 _HELP = ("The number of a message in the list.", "Enter or <: back.", "")
-
-
-@dataclass(frozen=True, slots=True)
-class _Act:
-    what: str
-    title: str
 
 
 def queue_page(desk: Desk) -> None:
@@ -40,14 +33,14 @@ def _one(desk: Desk, entry_id: str) -> None:
     desk.dialogue.page(_whole(entry))
     held = entry["state"] == "held"
     acts = (
-        _Act("release", "release it") if held else _Act("hold", "hold it until it is released"),
-        _Act("delete", "delete it for good; nobody is told"),
+        Offer("release it", "release") if held else Offer("hold it until it is released", "hold"),
+        Offer("delete it for good; nobody is told", "delete"),
     )
-    act = desk.dialogue.choose(acts if held else (_Act("retry", "try it now"), *acts))
-    if act.what == "delete" and not desk.dialogue.yes(f"Delete {entry_id}"):
+    act = desk.dialogue.choose(acts if held else (Offer("try it now", "retry"), *acts)).value
+    if act == "delete" and not desk.dialogue.yes(f"Delete {entry_id}"):
         return
-    done = desk.mail.act(act.what, entry_id)
-    desk.dialogue.say(f"{act.what}: done." if done else "It has left the queue meanwhile.")
+    done = desk.mail.act(act, entry_id)
+    desk.dialogue.say(f"{act}: done." if done else "It has left the queue meanwhile.")
 
 
 def _entry(entries: list[dict[str, Any]], raw_answer: str) -> dict[str, Any]:

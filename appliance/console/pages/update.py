@@ -5,11 +5,9 @@ The stick is `sysd`'s to mount; here are only the questions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 from appliance.console.desk import Desk, Updates
-from appliance.console.dialogue import Back
+from appliance.console.dialogue import Offer
+from appliance.console.pages.stick import plugged_in, size
 from appliance.control.update_messages import StickBundle
 from appliance.control.update_words import news_lines, slot_lines
 
@@ -20,39 +18,22 @@ _HELP = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Act:
-    title: str
-    run: Callable[[Desk, Updates], None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    bundle: StickBundle
-
-    @property
-    def title(self) -> str:
-        return f"{self.bundle.name} ({self.bundle.size_bytes >> 20} MiB, stick {self.bundle.device})"
-
-
 def update_page(desk: Desk) -> None:
     updates = desk.updates
     if updates is None:
         return  # and the menu has no such line
     status = updates.status()
     desk.dialogue.page([*slot_lines(status), *news_lines(status)])
-    acts = [_Act("install an update from a USB stick", _install)]
+    acts = [Offer("install an update from a USB stick", _install)]
     if any(not slot.booted and slot.state == "good" for slot in status.slots):
-        acts.append(_Act("go back to the release in the other slot", _roll_back))
-    desk.dialogue.choose(acts, explain=_HELP).run(desk, updates)
+        acts.append(Offer("go back to the release in the other slot", _roll_back))
+    desk.dialogue.choose(acts, explain=_HELP).value(desk, updates)
 
 
 def _install(desk: Desk, updates: Updates) -> None:
-    while not (found := updates.stick_bundles()):
-        desk.dialogue.say("There is no stick with an update, *.raucb, in its top folder.")
-        if not desk.dialogue.yes("Plug one in. Look again", default=True):
-            raise Back
-    chosen = desk.dialogue.choose([_Choice(it) for it in found], "Update", 1 if len(found) == 1 else 0).bundle
+    missing = "There is no stick with an update, *.raucb, in its top folder."
+    found = plugged_in(desk, updates.stick_bundles, missing)
+    chosen = desk.dialogue.choose_from(found, _bundle_words, "Update")
     updates.install_from_stick(chosen.device, chosen.name)
     status = None
     for status in updates.followed():
@@ -66,3 +47,7 @@ def _roll_back(desk: Desk, updates: Updates) -> None:
     if desk.dialogue.yes("Restart now with the release in the other slot"):
         desk.dialogue.say(f"Slot {updates.roll_back()} starts next. It restarts.")
         desk.sysd.reboot()
+
+
+def _bundle_words(it: StickBundle) -> str:
+    return f"{it.name} ({size(it.size_bytes)}, stick {it.device})"

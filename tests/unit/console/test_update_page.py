@@ -75,7 +75,7 @@ def test_the_slots_and_the_reason_of_a_failure_are_shown(bench: ConsoleBench) ->
 
 def test_an_update_from_a_stick_that_is_plugged_in_meanwhile_is_followed_to_its_restart(bench: ConsoleBench) -> None:
     text = bench.type(UPDATE, "1", "y", "1", "y")
-    assert "There is no stick with an update" in text and "mailweir-2.1.raucb (130 MiB, stick sdb1)" in text
+    assert "There is no stick with an update" in text and "mailweir-2.1.raucb (130.0 MiB, stick sdb1)" in text
     assert " 40 % installing: Copying image" in text and "100 % installed" in text
     assert bench.updates.notes == ["look", "look", "install sdb1 mailweir-2.1.raucb"]
     assert bench.machine.notes == ["reboot"]
