@@ -1,6 +1,7 @@
 """The one password of the box: set, verified, never kept but as an argon2id hash. There is none until it is set.
 
-Guesses are counted for each source, which is what the asking role says of its client. Called by `sysd`'s requests.
+Guesses are counted for each source, which is what the asking role says of its client. What judges a new password leaves
+9 MiB of words behind, so a child process does it. Called by `sysd`'s requests.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ from pathlib import Path
 import msgspec
 
 from appliance.config.store.files import Files, replace_durably
+from appliance.control.child import ChildFailed, ask_child
 from appliance.control.protocol import RequestRefused
-from appliance.control.strength import weakness
 from appliance.intake.lock_out import Failures, LockOut
-from appliance.intake.users import hashed, matches
+from appliance.intake.users import matches
 
 FAILURES_BEFORE_LOCKOUT = 5
 LOCKOUT_S = 300.0
+CHILD_S = 25.0
+"""So long may it take to judge a password; who asks waits a little longer."""
+_CHILD = "appliance.control.new_password"
 _FILE = "administrator.json"
 _NAME = "administrator"
 
@@ -48,13 +52,18 @@ class Administrator:
         """Keeps a new password, durably.
 
         Raises:
-            RequestRefused: too weak; the text says what would help.
+            RequestRefused: too weak, and the text says what would help; or it could not be judged.
         """
-        complaint = await asyncio.to_thread(weakness, password, known_words)
-        if complaint:
-            raise RequestRefused(f"this password is too weak: {complaint}")
         async with self._turn:
-            await asyncio.to_thread(self._keep, password)
+            try:
+                answer = await ask_child(_CHILD, {"password": password, "known_words": known_words}, CHILD_S)
+            except ChildFailed as error:
+                raise RequestRefused(
+                    f"the password could not be judged: {error}; nothing was changed, try it again"
+                ) from error
+            if "hash" not in answer:
+                raise RequestRefused(str(answer.get("refused")))
+            await asyncio.to_thread(self._keep, str(answer["hash"]))
 
     async def verify(self, password: str, source: str) -> bool:
         """Whether this is the password. False, too, where none is set.
@@ -70,11 +79,8 @@ class Administrator:
             self._lock_out.failed(source, _NAME)
         return good
 
-    def _keep(self, password: str) -> None:
-        try:
-            kept = _Kept(hash=hashed(password), changed_at_s=self._clock())
-        except ValueError as error:
-            raise RequestRefused(f"this cannot be a password: {error}") from error
+    def _keep(self, hash_: str) -> None:
+        kept = _Kept(hash=hash_, changed_at_s=self._clock())
         replace_durably(self._files, self._path, msgspec.json.encode(kept), shared=False)
 
     def _matches(self, password: str) -> bool:

@@ -22,6 +22,7 @@ from pathlib import Path
 from appliance.config.host_port import host_port
 from appliance.config.load import parse
 from appliance.config.schema import Config, ListenKind
+from appliance.control.child import command
 from appliance.control.client import ask
 from appliance.control.protocol import ControlError, worker_sockets
 from appliance.control.sysd_client import DEFAULT_SOCKET, Sysd
@@ -32,8 +33,6 @@ from appliance.update.keeper import Keeper, NotFromASlot
 from appliance.update.message import LoopbackHop, NotDelivered, Refused
 from appliance.update.slots import Slots
 
-_CONSOLE = (sys.executable, "-IP", "-c", "import sys; sys.path.insert(0, sys.argv.pop(1)); "
-            "from appliance.cli.main import main; sys.exit(main())")  # fmt: skip
 _MENU = b"Mailweir"
 _CONSOLE_S = 60.0
 _ANSWER_S = 10.0
@@ -178,8 +177,7 @@ def _door(config: Config) -> tuple[str, int] | None:
 
 def gate(socket: str = DEFAULT_SOCKET) -> Gate:
     """Of this machine; `socket` is `sysd`'s."""
-    home = str(Path(__file__).parents[2])
-    return Gate(Sysd(socket, author="health"), (*_CONSOLE, home, "console", "--socket", socket))
+    return Gate(Sysd(socket, author="health"), command("appliance.cli.main", "console", "--socket", socket))
 
 
 def look(gate: Gate, within_s: float) -> Verdict:
