@@ -1,7 +1,8 @@
 """The appliance's network as a part of the configuration that `sysd` applies and takes back.
 
 `network` blocks, so it runs in a thread, one call at a time. Between commits the resolvers that DHCP names are taken
-over now and then. Only an appliance has this applier: `mailweir sysd --network`.
+over now and then, and configured ports that were not there are looked for: one on USB may come late.
+Only an appliance has this applier: `mailweir sysd --network`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from appliance.config.schema import Config
-from appliance.network.bring_up import BroughtUp, bring_up, recover_and_bring_up, refresh_names
+from appliance.network.bring_up import BringUpFailed, BroughtUp, bring_up, recover_and_bring_up, refresh_names
 from appliance.network.udev import settle
 
 REFRESH_S = 30.0
@@ -60,16 +61,20 @@ class NetworkApplier:
     async def _set(self, set_up: Callable[[Config], BroughtUp], config: Config) -> None:
         async with self._turn:
             done = await asyncio.to_thread(set_up, config)
-        fields: dict[str, object] = {"steps": len(done.steps), "missing": done.missing, "told": done.told}
-        self._tell("network_set", {**fields, "troubles": done.troubles})
+        self._tell_set(done)
         if self._watch is not None:
             self._watch.cancel()
-        self._watch = asyncio.create_task(self._refreshing(config))
+        self._watch = asyncio.create_task(self._refreshing(config, done.missing))
 
-    async def _refreshing(self, config: Config) -> None:
+    def _tell_set(self, done: BroughtUp) -> None:
+        fields: dict[str, object] = {"steps": len(done.steps), "missing": done.missing, "told": done.told}
+        self._tell("network_set", {**fields, "troubles": done.troubles})
+
+    async def _refreshing(self, config: Config, missing: list[str]) -> None:
         while True:
             await asyncio.sleep(self._refresh_s)
             async with self._turn:
+                missing = await self._looked_for(config, missing)
                 try:
                     told = await asyncio.to_thread(self._refresh, config)
                 except OSError as error:
@@ -77,6 +82,19 @@ class NetworkApplier:
                     continue
             if told:
                 self._tell("names_refreshed", {"told": told})
+
+    async def _looked_for(self, config: Config, missing: list[str]) -> list[str]:
+        """What is missing still; a port that is there now is set up, for which the whole is applied again."""
+        if not missing:
+            return missing
+        try:
+            done = await asyncio.to_thread(self._change, config)
+        except BringUpFailed as error:
+            self._tell("network_not_set", {"missing": missing, "reason": str(error)})
+            return missing
+        if done.missing != missing:
+            self._tell_set(done)
+        return done.missing
 
     async def close(self) -> None:
         """Leaves the network as it is."""

@@ -28,6 +28,7 @@ class Network:
         self.told: list[str] = []
         self.threads: set[int] = set()
         self.fails = False
+        self.missing: list[str] = []
         self.refreshed = asyncio.Event()
         self.loop = asyncio.get_running_loop()
 
@@ -49,7 +50,7 @@ class Network:
         self.asked.append((how, config.hostname))
         if self.fails:
             raise BringUpFailed("no such port")
-        return BroughtUp()
+        return BroughtUp(missing=list(self.missing))
 
     def refresh(self, config: Config) -> list[str]:
         self.loop.call_soon_threadsafe(self.refreshed.set)
@@ -103,5 +104,43 @@ def test_resolvers_are_refreshed_between_commits_until_it_is_closed() -> None:
         await asyncio.sleep(0)
         assert not network.refreshed.is_set()
         assert set(network.told) <= {"network_set", "names_refreshed"}
+
+    asyncio.run(scene())
+
+
+def test_a_port_that_comes_late_is_set_up() -> None:
+    async def scene() -> None:
+        network = Network()
+        network.missing = ["lan0"]
+        applier = network.applier()
+        await applier.apply(None, NEW)
+        for _ in range(2):
+            network.refreshed.clear()
+            await network.refreshed.wait()
+        assert network.asked.count(("change", NEW.hostname)) >= 1
+        assert network.told.count("network_set") == 1
+        network.missing = []
+        while network.told.count("network_set") < 2:
+            await asyncio.sleep(0)
+        asked = len(network.asked)
+        for _ in range(2):
+            network.refreshed.clear()
+            await network.refreshed.wait()
+        assert len(network.asked) == asked
+        await applier.close()
+
+    asyncio.run(scene())
+
+
+def test_a_late_port_that_cannot_be_set_up_is_told_and_looked_for_again() -> None:
+    async def scene() -> None:
+        network = Network()
+        network.missing = ["lan0"]
+        applier = network.applier()
+        await applier.apply(None, NEW)
+        network.fails = True
+        while network.told.count("network_not_set") < 2:
+            await asyncio.sleep(0)
+        await applier.close()
 
     asyncio.run(scene())
