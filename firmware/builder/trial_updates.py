@@ -184,9 +184,9 @@ def broken_release(box: Box) -> None:
 
 
 def freeze(console: Console, shell: Shell) -> None:
-    """systemd stands still, and no longer feeds the hardware's watchdog, which makes the box start again."""
+    """systemd stands still, its hold on the hardware's watchdog is gone, and that makes the box start again."""
     shell.tell("kill -SEGV 1")
-    console.wait_for(re.compile(rb"Freezing execution"), _TYPING_S)
+    console.wait_for(re.compile(rb"watchdog did not stop"), _TYPING_S)  # the kernel's word
 
 
 def configured_by_hand(shell: Shell) -> None:
