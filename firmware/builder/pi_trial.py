@@ -94,12 +94,12 @@ def on_a_pi(board: Board, image: Path) -> None:
             console = Console(process, board.cache / "serial-pi.log")
             console.wait_for(_MENU, _TIMEOUT_S)
             menu_s = time.monotonic() - begun_s
+            if b"A_TRY=1" not in card.read(disk, "esp", "grub/grubenv"):  # before the health gate calls the slot good
+                raise TrialFailed("GRUB did not note that slot A was tried")
             ready = console.wait_for(READY, _TIMEOUT_S)
         finally:
             process.kill()
             process.wait()
-        if b"A_TRY=1" not in card.read(disk, "esp", "grub/grubenv"):
-            raise TrialFailed("GRUB did not note that slot A was tried")
         if card.old_table(disk) != before or "data" not in card.partitions(disk):
             raise TrialFailed("the first boot changed the MBR, or made no data partition")
     up, used = ready["up"].decode(), ready["used"].decode()

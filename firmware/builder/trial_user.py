@@ -27,11 +27,9 @@ from firmware.builder.flaky_disk import FlakyDisk
 from firmware.builder.machine import BOOT_S, READY, Machine, running
 from firmware.builder.peers import MailServer, box, here, lay_cables, serve_leases
 from firmware.builder.qemu import fresh_disk
-from firmware.builder.trial import Shell, TrialFailed
+from firmware.builder.trial import Shell, TrialFailed, at_rest
 
-MEMORY_MIB = 160
 SCORE = 2.5
-_LOOKS, _BETWEEN_LOOKS_S, _STEADY_KIB = 3, 5, 512
 MESSAGES = 300
 PORTS = {25}
 """What the first configuration of the mode needs."""
@@ -153,15 +151,9 @@ def rest(machine: Machine) -> None:
     """A start of the configured box: what is in use once nothing is done but waiting. Raises TrialFailed."""
     machine.expect(READY, BOOT_S)
     shell = machine.shell()
-    end_s = time.monotonic() + BOOT_S
-    while (state := shell.ask("systemctl is-active mailweir-health.service")) != "active":
-        if state == "failed" or time.monotonic() > end_s:
-            raise TrialFailed(f"the health gate is {state}: {shell.ask('mailweir health --json')}")
-    used_mib = _at_rest(shell)
+    say(at_rest(shell, BOOT_S))
     for line in shell.ask(_LARGEST).splitlines():
         say(f"  {line.strip()}")
-    if used_mib > MEMORY_MIB:
-        raise TrialFailed(f"{used_mib} MiB are in use, more than {MEMORY_MIB}")
     shell.tell("systemctl poweroff")
     machine.wait_for_the_end(BOOT_S / 2)
 
@@ -224,23 +216,6 @@ def sectors_written(shell: Shell) -> int:
     """To all disks since the start, of 512 octets; Documentation/block/stat.rst."""
     lines = shell.ask("cat /sys/block/vd*/stat").splitlines()
     return sum(int(line.split()[6]) for line in lines)
-
-
-def _at_rest(shell: Shell) -> int:
-    """MiB in use when they no longer get fewer: the kernel takes seconds to have back what the health gate's ended
-    processes held.
-    """
-    used_kib = [_used_kib(shell)]
-    while len(used_kib) < _LOOKS or used_kib[-_LOOKS] - used_kib[-1] > _STEADY_KIB:
-        shell.ask(f"sleep {_BETWEEN_LOOKS_S}")
-        used_kib.append(_used_kib(shell))
-    say(f"memory in use, idle: {used_kib[-1] // 1024} MiB; {used_kib[0] // 1024} when the health gate ended")
-    return used_kib[-1] // 1024
-
-
-def _used_kib(shell: Shell) -> int:
-    found = dict(re.findall(r"(\w+): +(\d+) kB", shell.ask("cat /proc/meminfo")))
-    return int(found["MemTotal"]) - int(found["MemAvailable"])
 
 
 def _scores(shell: Shell) -> list[str]:
