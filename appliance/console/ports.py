@@ -51,13 +51,19 @@ def _looked(desk: Desk) -> tuple[Ports, str]:
 
 def port_lines(ports: Ports) -> list[str]:
     """A table of the ports."""
-    lines = [f"     {'PORT':15} {'LINK':5} {'SPEED':>10}  {'MAC':17}  ADDRESSES"]
+    lines = [f"     {'PORT':15} {'LINK':5} {'MBIT/S':>10}  {'MAC':17}  ADDRESSES"]
     for number, port in enumerate(ports, 1):
-        speed = f"{port['speed_mbit']} Mbit/s" if port.get("speed_mbit") else "-"
+        speed = speed_in_words(port, unit="") or "-"
         addresses = " ".join(map(str, port.get("addresses") or []))
         link, mac = "yes" if port.get("link") else "no", str(port.get("mac") or "-")
         lines.append(f"{number:3}  {port['name']!s:15} {link:5} {speed:>10}  {mac:17}  {addresses}")
     return lines
+
+
+def speed_in_words(port: dict[str, Any], unit: str = " Mbit/s") -> str:
+    """Speed and duplex; empty where nobody knows."""
+    duplex = port.get("duplex") or ""
+    return f"{port['speed_mbit']}{unit} {duplex}".rstrip() if port.get("speed_mbit") else ""
 
 
 class PortNews:
@@ -80,8 +86,8 @@ class PortNews:
             if name not in before:
                 lines.append(f"  {name} is new, {port.get('mac') or 'without a MAC'}; its name chooses it")
             if before.get(name, False) != self._seen[name]:
-                speed = f", {port['speed_mbit']} Mbit/s" if port.get("speed_mbit") else ""
-                lines.append(f"  {name}: link is up{speed}" if self._seen[name] else f"  {name}: link is down")
+                up = ", ".join(filter(None, ("link is up", speed_in_words(port))))
+                lines.append(f"  {name}: {up if self._seen[name] else 'link is down'}")
         return lines
 
     def knows(self, name: str) -> bool:

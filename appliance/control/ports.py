@@ -36,7 +36,7 @@ class Probes(Protocol):
     """Looks at the network as it is. What they return is for JSON; OSError or GatewayError: could not look."""
 
     async def ports(self) -> list[dict[str, Any]]:
-        """Each network port: `name`, `mac`, `link` (bool), `speed_mbit`, `addresses`."""
+        """Each network port: `name`, `mac`, `link` (bool), `speed_mbit`, `duplex` ("full", "half"), `addresses`."""
 
     async def probe(self, kind: str, target: str) -> dict[str, Any]:
         """Tries `target`: `kind` is "ping", "dns" or "smtp". `ok` tells the end of it, `steps` how:

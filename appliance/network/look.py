@@ -61,6 +61,7 @@ def _ports() -> list[dict[str, Any]]:
             "mac": link.permanent_mac or link.mac,
             "link": link.carrier,
             "speed_mbit": _speed_mbit(link.name) if link.carrier else 0,
+            "duplex": _duplex(link.name) if link.carrier else "",
             "addresses": sorted(address.ip for address in state.addresses if address.link == link.name),
         }
         for link in sorted(state.links.values(), key=lambda link: link.name)
@@ -74,6 +75,15 @@ def _speed_mbit(name: str) -> int:
         return max(0, int((_SYS_NET / name / "speed").read_text()))
     except (OSError, ValueError):
         return 0
+
+
+def _duplex(name: str) -> str:
+    """Empty where nobody knows."""
+    try:
+        found = (_SYS_NET / name / "duplex").read_text().strip()
+    except OSError:
+        return ""
+    return found if found in ("full", "half") else ""
 
 
 async def _ping(host: str) -> Step:

@@ -169,7 +169,14 @@ class PortsAndProbes(NotingMachine):
 
     async def ports(self) -> list[dict[str, Any]]:
         return [
-            {"name": name, "mac": f"02:00:00:00:00:0{number}", "link": link, "speed_mbit": 1000 * link, "addresses": []}
+            {
+                "name": name,
+                "mac": f"02:00:00:00:00:0{number}",
+                "link": link,
+                "speed_mbit": 1000 * link,
+                "duplex": "full" if link else "",
+                "addresses": [],
+            }
             for number, (name, link) in enumerate(self.links.items())
         ]
 

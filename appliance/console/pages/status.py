@@ -8,6 +8,7 @@ from typing import Any
 
 from appliance.console.desk import Desk
 from appliance.console.modes import mode_of
+from appliance.console.ports import speed_in_words
 from appliance.console.times import age, local_time
 from appliance.control.protocol import ControlError
 from appliance.control.update_words import slot_lines
@@ -58,8 +59,8 @@ def _place(desk: Desk) -> list[str]:
     config = desk.config()
     lines = [f"Mode: {mode_of(config.mode).mode.value}; name: {config.hostname}"]
     for port in desk.sysd.ports():
-        speed = f", {port['speed_mbit']} Mbit/s" if port.get("speed_mbit") else ""
-        link = f"link{speed}" if port.get("link") else "no link"
+        speed = speed_in_words(port)
+        link = f"link{speed and f', {speed}'}" if port.get("link") else "no link"
         lines.append(f"Port {port['name']}: {link} {' '.join(map(str, port.get('addresses') or []))}".rstrip())
     return lines
 

@@ -141,7 +141,7 @@ def test_ports_are_told_live_while_the_question_stands_there(tmp_path: Path) -> 
         return changed
 
     live = (
-        *(change(eth1=True), bench.said("eth1: link is up, 1000 Mbit/s"), b"et", change(eth0=False)),
+        *(change(eth1=True), bench.said("eth1: link is up, 1000 Mbit/s full"), b"et", change(eth0=False)),
         *(bench.said("eth0: link is down"), change(usb0=True), bench.said("usb0 is new"), b"h1\r"),
     )
     text = bench.type(MODE, *live)

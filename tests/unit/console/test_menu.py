@@ -63,7 +63,7 @@ def test_status_tells_ports_and_the_last_hour(bench: ConsoleBench) -> None:
     bench.mail.recent = {"accept": 90, "refuse": 30}
     text = bench.type(STATUS)
     assert "Mode: gateway; name: mx.example.test" in text
-    assert "Port eth0: link, 1000 Mbit/s" in text and "Port eth1: no link" in text
+    assert "Port eth0: link, 1000 Mbit/s full" in text and "Port eth1: no link" in text
     assert "Last hour: 2.0 messages a minute (accept 90, refuse 30)" in text
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from appliance.network import look
 from appliance.network.look import Look
 from tests.support.certificates import server_context
 from tests.support.conditions import free_port
@@ -84,6 +85,16 @@ def test_a_machine_without_ping_says_so(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(OSError, match="there is no ping"):
         probe("ping", "192.0.2.1")
+
+
+def test_speed_and_duplex_are_told_where_they_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(look, "_SYS_NET", tmp_path)
+    for name, speed, duplex in (("eth0", "100\n", "half\n"), ("eth1", "-1\n", "unknown\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "speed").write_text(speed)
+        (tmp_path / name / "duplex").write_text(duplex)
+    found = {name: (look._speed_mbit(name), look._duplex(name)) for name in ("eth0", "eth1", "eth2")}
+    assert found == {"eth0": (100, "half"), "eth1": (0, ""), "eth2": (0, "")}
 
 
 @pytest.mark.parametrize("target", ["-f", "a b", "", "mail.example.test:x"])
