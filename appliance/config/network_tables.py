@@ -36,6 +36,8 @@ class NetworkInterface(_Table, frozen=True, kw_only=True):
     metric: int = 100  # of these
     mtu: int = 0  # octets; 0: 1500, a VLAN's as its parent's, a bridge's as its smallest port's
     mac: str = ""  # instead of the hardware's
+    speed_mbit: int = 0  # the port is held to it; 0: it chooses with the other end
+    duplex: str = ""  # "full" or "half", with a speed; empty: full
     route: list[StaticRoute] = []
 
 

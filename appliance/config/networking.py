@@ -17,6 +17,8 @@ from appliance.config.routing import check_routing
 from appliance.core.address import BadAddress, parse_domain
 
 MIN_MTU = 1280  # RFC 8200 §5
+SPEEDS_MBIT = (10, 100, 1000, 2500, 5000, 10000)
+_HALF_UP_TO_MBIT = 1000  # IEEE 802.3 has no half duplex above
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")  # IFNAMSIZ with its NUL is 16
 _TAKEN = ("lo", "all", "default")  # the last two are directories of sysctl
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
@@ -29,6 +31,7 @@ def check_network(network: Network, report: Report) -> None:
     _check_ports(network, report)
     _check_vlans(network, report)
     _check_mtus(network, report)
+    _check_link_modes(network, report)
     check_routing(network, report)
     _check_services(network, report)
     reachable = any(it.enabled and (it.addresses or it.dhcp4 or it.dhcp6) for it in network.interface)
@@ -146,6 +149,24 @@ def _check_mtus(network: Network, report: Report) -> None:
         most = mtus.get(parent, 0) or 1500
         if it.mtu > most and parent and parent not in parents:
             report.error(path, f"{parent!r}, which carries it, has an MTU of {most}", f"raise that of {parent!r}")
+
+
+def _check_link_modes(network: Network, report: Report) -> None:
+    virtual, speeds = virtual_names(network), ", ".join(map(str, SPEEDS_MBIT))
+    for index, it in enumerate(network.interface):
+        path: KeyPath = ("network", "interface", index)
+        if it.speed_mbit and it.speed_mbit not in SPEEDS_MBIT:
+            remedy = f"write one of {speeds}, or 0 to let it negotiate"
+            report.error((*path, "speed_mbit"), f"no port has {it.speed_mbit} Mbit/s", remedy)
+        elif it.speed_mbit and it.name in virtual:
+            report.error((*path, "speed_mbit"), f"{it.name!r} is no hardware", "set the speed of its ports")
+        if it.duplex not in ("", "full", "half"):
+            report.error((*path, "duplex"), f"there is no duplex {it.duplex!r}", 'write "full" or "half"')
+        elif it.duplex and not it.speed_mbit:
+            text = f"without a speed {it.name!r} negotiates its duplex, too"
+            report.error((*path, "duplex"), text, "set speed_mbit, or remove duplex")
+        elif it.duplex == "half" and it.speed_mbit > _HALF_UP_TO_MBIT:
+            report.error((*path, "duplex"), f"there is no half duplex at {it.speed_mbit} Mbit/s", 'write "full"')
 
 
 def _check_services(network: Network, report: Report) -> None:

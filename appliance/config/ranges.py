@@ -62,6 +62,7 @@ _SPECIAL: dict[tuple[type, str], Bounds] = {
     (schema.Spool, "quota"): (4 * KIB, _SIZE[1]),
     (schema.Tracking, "batch"): _POSITIVE_S,
     (network_tables.NetworkInterface, "mtu"): (0, 65535),
+    (network_tables.NetworkInterface, "speed_mbit"): (0, 10_000),
     (network_tables.NetworkInterface, "metric"): (1, 2**31),
     (network_tables.StaticRoute, "metric"): (1, 2**31),
     (network_tables.Vlan, "id"): (1, 4094),

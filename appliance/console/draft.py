@@ -27,6 +27,10 @@ address = "[::]:25"
 """Where nothing was delivered."""
 
 
+_OF_THE_LINK = ("match_mac", "mtu", "mac", "speed_mbit", "duplex")
+"""Keys of an interface that nobody is asked about here."""
+
+
 @dataclass(slots=True)
 class Port:
     """One port's answers."""
@@ -87,9 +91,14 @@ def port_of(config: Config) -> Port:
 
 
 def with_port(text: str, port: Port) -> str:
-    """For a simple network. Raises StoreError where the text cannot be changed by key; all of these do."""
+    """For a simple network; what is set of the same port's link stays.
+
+    Raises StoreError where the text cannot be changed by key; all of these do.
+    """
     name = f"vlan{port.vlan}" if port.vlan else port.name
-    interface: dict[str, Any] = {"name": name}
+    before: dict[str, Any] = next(iter(document_of(text).get("network", {}).get("interface", [])), {})
+    kept = _OF_THE_LINK if before.get("name") == name else ()
+    interface: dict[str, Any] = {"name": name, **{key: before[key] for key in kept if key in before}}
     if port.dhcp:
         interface |= {"dhcp4": True, "dhcp6": True}
     else:

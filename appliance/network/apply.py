@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from appliance.network import journal, requests
+from appliance.network import journal, link_modes, requests, steps
 from appliance.network.netlink import IPRoute, NetlinkError
 from appliance.network.plan import Unplannable, plan, way_back
 from appliance.network.read import read
 from appliance.network.steps import Step
-from appliance.network.values import Wanted
+from appliance.network.values import State, Wanted
 
 Watch = Callable[[Step], None]
 """Hears of each step before it is done: for the log, or to stop there by raising."""
@@ -41,15 +41,16 @@ def apply(wanted: Wanted, journal_file: Path = journal.FILE, watch: Watch = lamb
         OSError: the journal cannot be written; nothing was done.
     """
     with IPRoute() as ip:
-        before = read(ip)
+        note = journal_file.with_name(link_modes.NOTE)
+        before = _look(ip, wanted, note)
         if not plan(before, wanted):
             return []
         back = way_back(before, wanted)
         journal.begin(journal_file, back)
         try:
-            done = _reach(ip, wanted, watch)
+            done = _reach(ip, wanted, watch, note)
         except Exception as error:  # noqa: BLE001 whatever it was, the network must not stay half done
-            _undo(ip, back, error, journal_file)
+            _undo(ip, back, error, journal_file, note)
         journal.end(journal_file)
         return done
 
@@ -65,7 +66,7 @@ def recover(journal_file: Path = journal.FILE, watch: Watch = lambda step: None)
     try:
         if back is not None:
             with IPRoute() as ip:
-                _reach(ip, back, watch)
+                _reach(ip, back, watch, journal_file.with_name(link_modes.NOTE))
     except (NetlinkError, OSError, Unplannable, Stuck) as error:
         raise ApplyFailed(f"an apply broke off, and cannot be undone: {_reason(error)}", undone=False) from error
     finally:
@@ -77,26 +78,33 @@ class Stuck(Exception):
     """The kernel refused a step, or shows something else than what was set."""
 
 
-def _reach(ip: IPRoute, wanted: Wanted, watch: Watch) -> list[Step]:
+def _look(ip: IPRoute, wanted: Wanted, note: Path) -> State:
+    return link_modes.with_modes(read(ip), wanted, note)
+
+
+def _reach(ip: IPRoute, wanted: Wanted, watch: Watch, note: Path) -> list[Step]:
     done: list[Step] = []
     for _ in range(_MAX_ROUNDS):
-        steps = plan(read(ip), wanted)
-        if not steps:
+        todo = plan(_look(ip, wanted, note), wanted)
+        if not todo:
             return done
-        for step in steps:
+        for step in todo:
             watch(step)
             try:
-                requests.perform(ip, step)
+                if isinstance(step, steps.HoldMode):
+                    link_modes.hold(step.name, step.mode, note)
+                else:
+                    requests.perform(ip, step)
             except (NetlinkError, OSError) as error:
                 raise Stuck(f"cannot {step}: {_reason(error)}") from error
             done.append(step)
-    raise Stuck("the kernel does not keep what was set: " + "; ".join(map(str, steps[:3])))
+    raise Stuck("the kernel does not keep what was set: " + "; ".join(map(str, todo[:3])))
 
 
-def _undo(ip: IPRoute, back: Wanted, cause: Exception, journal_file: Path) -> None:
+def _undo(ip: IPRoute, back: Wanted, cause: Exception, journal_file: Path, note: Path) -> None:
     """Raises `ApplyFailed` in any case. The journal stays where the undo fails, for the next start to try."""
     try:
-        _reach(ip, back, lambda step: None)
+        _reach(ip, back, lambda step: None, note)
     except (NetlinkError, OSError, Unplannable, Stuck) as error:
         text = f"{_reason(cause)}; the old state could not be had back: {_reason(error)}"
         raise ApplyFailed(text, undone=False) from cause

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from appliance.network import steps
 from appliance.network.steps import Step
-from appliance.network.values import MASTERS, VIRTUAL, Address, Kind, Link, Origin, Route, State
+from appliance.network.values import MASTERS, VIRTUAL, Address, Kind, Link, LinkMode, Origin, Route, State
 
 FIRST_MTU = 1500
 
@@ -43,6 +43,8 @@ def after(state: State, step: Step) -> State:
             world.set_mac(name, mac)
         case steps.SetUp(name, up):
             world.set_up(name, up)
+        case steps.HoldMode(name, mode):
+            world.hold(name, mode)
         case steps.AddAddress(address):
             world.add_address(address)
         case steps.DeleteAddress(address):
@@ -167,6 +169,12 @@ class _World:
         for vlan in self._vlans_on(name):  # VLANs follow, both ways
             if self.links[vlan].up != up:
                 self.set_up(vlan, up)
+
+    def hold(self, name: str, mode: LinkMode | None) -> None:
+        link = self._link(name)
+        if link.kind is not Kind.PHYSICAL or not link.up:
+            raise Refused(f"not every card can be told its speed while it is down; {name} must be up, and hardware")
+        self.links[name] = replace(link, held=mode)
 
     def add_address(self, address: Address) -> None:
         self._link(address.link)

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from appliance.network import steps
 from appliance.network.kernel import Refused, after
 from appliance.network.steps import Step
-from appliance.network.values import VIRTUAL, Address, Kind, Link, Origin, Route, State, Wanted
+from appliance.network.values import VIRTUAL, Abilities, Address, Kind, Link, LinkMode, Origin, Route, State, Wanted
 
 _MANAGED = VIRTUAL | {Kind.PHYSICAL}
 _MAX_ROUNDS = 8
@@ -56,7 +56,8 @@ def way_back(before: State, wanted: Wanted) -> Wanted:
             continue
         set_by_us = link.name in wanted.links and wanted.links[link.name].mac
         keeps_mac = link.kind is Kind.PHYSICAL or bool(set_by_us)
-        links[link.name] = replace(link, mac=link.mac if keeps_mac else "")
+        held = link.held if link.held and link.held.speed_mbit else None
+        links[link.name] = replace(link, mac=link.mac if keeps_mac else "", held=held)
     entries: list[tuple[Address | Route, Origin]] = [*before.addresses.items(), *before.routes.items()]
     return Wanted(
         links,
@@ -103,6 +104,8 @@ def _refuse_contradictions(now: State, goal: Wanted) -> None:
             raise Unplannable(f"{name} is wanted as a {link.kind.value}, but it is {there.kind.value}")
         if not link.mtu:
             raise Unplannable(f"{name} is wanted without an MTU")
+        if link.up and link.held and there is not None:
+            _refuse_what_the_port_cannot(name, link.held, there.abilities)
     if any(address.number == route.gateway for address in goal.addresses for route in goal.routes):
         raise Unplannable("a gateway is one of our own addresses")
     if len({route.place for route in goal.routes}) < len(goal.routes):
@@ -134,6 +137,7 @@ class _Planner:
         self._change_ports()
         self._set_mtu(self.order, only_up=True)
         self._set_up()
+        self._hold_modes()
         self._set_mtu(reversed(self.order), only_up=False)
         self._add_addresses()
         self._add_routes()
@@ -214,6 +218,12 @@ class _Planner:
             if self.goal.links[name].up and not self._link(name).up:
                 self._do(steps.SetUp(name, True))
 
+    def _hold_modes(self) -> None:
+        for name in self.order:
+            wanted, link = self.goal.links[name], self._link(name)
+            if link.kind is Kind.PHYSICAL and wanted.up and link.held != wanted.held:
+                self._do(steps.HoldMode(name, wanted.held))
+
     def _add_addresses(self) -> None:
         for address in self.goal.addresses:
             if address in self.state.addresses:
@@ -264,6 +274,13 @@ class _Planner:
         for name in reversed(_parents_first(self.state.links)):
             if name not in self.goal.links and self._link(name).kind in VIRTUAL:
                 self._do(steps.DeleteLink(name))
+
+
+def _refuse_what_the_port_cannot(name: str, mode: LinkMode, abilities: Abilities | None) -> None:
+    if abilities is None or (abilities.settable and (not abilities.modes or mode in abilities.modes)):
+        return
+    remedy = "write one of these, or remove speed_mbit" if abilities.settable else "remove speed_mbit"
+    raise Unplannable(f"{name} cannot be held to {mode}: {abilities.in_words()}; {remedy}")
 
 
 def _bare(link: Link) -> Link:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from appliance.network.values import Address, Link, Route
+from appliance.network.values import Address, Link, LinkMode, Route
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -64,6 +64,16 @@ class SetUp(Step, frozen=True):
 
     def __str__(self) -> str:
         return f"set {self.name} {'up' if self.up else 'down'}"
+
+
+class HoldMode(Step, frozen=True):
+    """Holds a port that is up to one speed and duplex; with None it negotiates again, or is what it was before."""
+
+    name: str
+    mode: LinkMode | None
+
+    def __str__(self) -> str:
+        return f"hold {self.name} to {self.mode}" if self.mode else f"let {self.name} choose its speed"
 
 
 class AddAddress(Step, frozen=True):

@@ -54,6 +54,30 @@ class Shape(msgspec.Struct, frozen=True):
     stp: bool = False
 
 
+class LinkMode(msgspec.Struct, frozen=True, order=True):
+    """Speed and duplex of a port. Without a speed nobody knows how the port is set, only that it is by somebody."""
+
+    speed_mbit: int
+    full_duplex: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.speed_mbit} Mbit/s, {'full' if self.full_duplex else 'half'} duplex"
+
+
+class Abilities(msgspec.Struct, frozen=True):
+    """What a port tells of the modes that it can be held to."""
+
+    settable: bool
+    modes: tuple[LinkMode, ...] = ()
+    """None: it does not tell, as cards of virtual machines do not."""
+
+    def in_words(self) -> str:
+        if not self.settable:
+            return "nobody can set its speed"
+        known = ", ".join(f"{mode.speed_mbit} {'full' if mode.full_duplex else 'half'}" for mode in self.modes)
+        return f"it can do {known}" if known else "it does not say what it can do"
+
+
 class Link(msgspec.Struct, frozen=True):
     """One link. In a simulated state "" and 0 mean: the kernel will have chosen, and we cannot know what."""
 
@@ -64,9 +88,11 @@ class Link(msgspec.Struct, frozen=True):
     mtu: int = 0  # octets
     up: bool = False
     master: str = ""  # the bond or bridge that it is a port of
+    held: LinkMode | None = None  # None: it negotiates, or is as it was made; counts while it is up
     permanent_mac: str = ""  # the hardware's own; not compared
     mac_is_set: bool = False  # known not to follow the ports'; not compared
     carrier: bool = False  # not compared
+    abilities: Abilities | None = None  # None: nobody asked; not compared
 
 
 class Address(msgspec.Struct, frozen=True, order=True):

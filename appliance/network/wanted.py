@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from appliance.config.network_tables import Bond, BondMode, Network, NetworkInterface
 from appliance.network.kernel import FIRST_MTU
-from appliance.network.values import Address, Kind, Link, Route, Shape, State, Wanted
+from appliance.network.values import Address, Kind, Link, LinkMode, Route, Shape, State, Wanted
 
 MIIMON_MS = 100
 """How often a bond looks at its ports' carriers."""
@@ -81,7 +81,8 @@ class _Links:
         # Without a MAC of its own a port gets back what its hardware says, should it have been given another.
         hardware_mac = there.permanent_mac if there is not None and kind is Kind.PHYSICAL else ""
         mac, master = it.mac.lower() or hardware_mac, self._masters.get(name, "")
-        self.links[kernel_name] = Link(kernel_name, kind, shape, mac, it.mtu or usual_mtu, it.enabled, master)
+        mtu, held = it.mtu or usual_mtu, LinkMode(it.speed_mbit, it.duplex != "half") if it.speed_mbit else None
+        self.links[kernel_name] = Link(kernel_name, kind, shape, mac, mtu, it.enabled, master, held)
 
     def _add_bond(self, bond: Bond) -> None:
         fast = bond.fast_lacp and bond.mode is BondMode.LACP

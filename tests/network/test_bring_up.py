@@ -149,6 +149,20 @@ def test_a_change_that_fails_leaves_links_firewall_and_files_as_they_were(far: F
     assert sorted((tmp_path / "systemd").rglob("*")) == files
 
 
+def test_a_speed_that_the_port_cannot_have_is_refused_with_the_remedy_and_changes_nothing(
+    far: FarSide, tmp_path: Path
+) -> None:
+    bring_up(config(STATIC), tmp_path, lambda unit: None)
+    state, rules = now(), nft.loaded()
+    bad = config('addresses = ["192.0.2.9/24"]\nspeed_mbit = 100\nduplex = "half"')
+    says = "eth0 cannot be held to 100 Mbit/s, half duplex: nobody can set its speed; remove speed_mbit"
+    told: list[str] = []
+    with pytest.raises(BringUpFailed, match=says):
+        bring_up(bad, tmp_path, told.append)
+    assert (now(), nft.loaded(), told) == (state, rules, [])
+    assert bring_up(config(STATIC), tmp_path, told.append).steps == []
+
+
 def test_an_apply_that_broke_off_is_undone_before_the_configuration_is_set_up(far: FarSide, tmp_path: Path) -> None:
     bring_up(config(STATIC), tmp_path, lambda unit: None)
     state = now()

@@ -11,7 +11,7 @@ from random import Random
 from msgspec.structs import replace
 
 from appliance.network.plan import Unplannable
-from appliance.network.values import MASTERS, Address, Kind, Link, Origin, Route, Shape, State, Wanted
+from appliance.network.values import MASTERS, Address, Kind, Link, LinkMode, Origin, Route, Shape, State, Wanted
 
 PHYSICAL = ("eth0", "eth1", "eth2", "eth3")
 MTUS = (1280, 1500, 9000)
@@ -24,6 +24,7 @@ IPS = [
 DESTINATIONS = ("0.0.0.0/0", "198.51.100.0/24", "::/0", "2001:db8:ff::/48")
 GATEWAYS = {4: ("", "10.0.0.1", "10.0.0.9"), 6: ("", "2001:db8::1", "2001:db8::9")}
 BOND_MODES = ("active-backup", "802.3ad")
+MODES = (None, None, LinkMode(100), LinkMode(100, False), LinkMode(1000))
 ALL_KINDS = (Kind.BOND, Kind.BRIDGE, Kind.VLAN)
 
 
@@ -44,6 +45,14 @@ def a_wish(dice: Random, kinds: Sequence[Kind] = ALL_KINDS, hardware: Sequence[s
     }
     leased = frozenset((name, version) for name in links for version in (4, 6) if dice.random() < 0.2)
     return Wanted(links, tuple(state.addresses), tuple(state.routes), leased)
+
+
+def with_modes(dice: Random, links: dict[str, Link]) -> dict[str, Link]:
+    """Some of the hardware is held to a mode."""
+    return {
+        name: replace(link, held=dice.choice(MODES)) if link.kind is Kind.PHYSICAL else link
+        for name, link in links.items()
+    }
 
 
 def other_addressing(dice: Random, state: State) -> Wanted:

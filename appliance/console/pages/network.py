@@ -57,7 +57,9 @@ class _Network:
         if not network.interface:
             say("The configuration leaves the network as it is.")
         elif draft.is_simple(self._config):
-            say(f"Configured: {self._given.port.in_words()}")
+            it = network.interface[0]
+            held = f", held to {it.speed_mbit} Mbit/s {it.duplex or 'full'}" if it.speed_mbit else ""
+            say(f"Configured: {self._given.port.in_words()}{held}")
         else:
             say("Configured: several ports; change them by `mailweir config`, or restore a backup.")
         say(f"DNS servers: {' '.join(network.dns) or 'none named'}")

@@ -23,6 +23,7 @@ self_signed = true
 """
 ETH0 = '[[network.interface]]\nname = "eth0"\n'
 STATIC = ETH0 + 'addresses = ["192.0.2.5/24", "2001:db8::5/64"]\n'
+BOND = '[[network.bond]]\nname = "b"\nports = ["eth1"]\n'
 DHCP = ETH0 + "dhcp4 = true\n"
 
 
@@ -36,6 +37,9 @@ def found(tables: str, severity: str = "error") -> list[str]:
     [
         "",
         DHCP,
+        DHCP + "speed_mbit = 10000\n",
+        DHCP + 'speed_mbit = 100\nduplex = "half"\n',
+        DHCP + '[[network.interface]]\nname = "eth1"\nspeed_mbit = 1000\n' + BOND,
         STATIC + 'gateways = ["192.0.2.1", "2001:db8::1"]\n',
         STATIC + 'gateways = ["fe80::1"]\n[[network.interface.route]]\nto = "10.0.0.0/8"\nvia = "192.0.2.2"\n',
         DHCP + '[[network.interface]]\nname = "mail"\nmatch_mac = "02:00:5E:00:53:01"\nmac = "02:00:5e:00:53:02"\n',
@@ -60,6 +64,14 @@ def test_a_good_network_has_no_problems(tables: str) -> None:
         (DHCP + 'mac = "01:00:5e:00:53:01"', "network.interface[0].mac"),
         (DHCP + 'match_mac = "0200.5e00.5301"', "network.interface[0].match_mac"),
         (DHCP + "mtu = 576", "network.interface[0].mtu"),
+        (DHCP + "speed_mbit = 54", "network.interface[0].speed_mbit"),
+        (
+            DHCP + '[[network.interface]]\nname = "b"\nspeed_mbit = 100\n' + BOND,
+            "network.interface[1].speed_mbit",
+        ),
+        (DHCP + 'duplex = "full"', "network.interface[0].duplex"),
+        (DHCP + 'speed_mbit = 100\nduplex = "both"', "network.interface[0].duplex"),
+        (DHCP + 'speed_mbit = 2500\nduplex = "half"', "network.interface[0].duplex"),
         (ETH0 + 'addresses = ["192.0.2.5"]', "network.interface[0].addresses[0]"),
         (ETH0 + 'addresses = ["192.0.2.0/24"]', "network.interface[0].addresses[0]"),
         (ETH0 + 'addresses = ["192.0.2.255/24"]', "network.interface[0].addresses[0]"),

@@ -163,6 +163,19 @@ def test_an_address_is_changed_in_the_questions_of_the_first_boot(bench: Console
     assert text.endswith("Port for the mail, or p [2]: ")
 
 
+def test_the_network_tells_speed_and_duplex_and_a_new_address_leaves_what_is_set_of_them(bench: ConsoleBench) -> None:
+    link = 'speed_mbit = 100\nduplex = "half"\nmtu = 1400\n'
+    bench.put(GOOD + f'[[network.interface]]\nname = "eth0"\n{link}dhcp4 = true\n')
+    text = bench.type(NETWORK, "2", "1", "none", "2", "192.0.2.5/24", "none", "none", "y", "y")
+    assert "Configured: eth0, by DHCP, held to 100 Mbit/s half" in text
+    assert "eth0            yes    1000 full  02:00" in text
+    (it,) = tomllib.loads(bench.in_force())["network"]["interface"]
+    assert (it["addresses"], it["speed_mbit"], it["duplex"], it["mtu"]) == (["192.0.2.5/24"], 100, "half", 1400)
+    bench.type(NETWORK, "2", "2", "none", "1", "y", "y")
+    (it,) = tomllib.loads(bench.in_force())["network"]["interface"]
+    assert it == {"name": "eth1", "dhcp4": True, "dhcp6": True}
+
+
 def test_a_network_of_several_ports_is_shown_and_left_alone(bench: ConsoleBench) -> None:
     bench.put(GOOD + '[[network.interface]]\nname = "eth0"\ndhcp4 = true\n[[network.interface]]\nname = "eth1"\n')
     text = bench.type(NETWORK)

@@ -22,6 +22,18 @@ def test_pyroute2_comes_without_the_rest_of_itself() -> None:
     assert not {"pyroute2", "pyroute2.ndb"} & _loaded_after("import appliance.network.netlink")
 
 
+def test_ethtool_comes_once_it_is_asked_for_and_alone() -> None:
+    ethtool = "pyroute2.netlink.generic.ethtool"
+    setting = "import appliance.network.apply, appliance.network.link_modes"
+    assert ethtool not in _loaded_after(setting)
+    loaded = _loaded_after(f"{setting}\nfrom appliance.network.netlink import ethtool\nethtool().NlEthtool")
+    assert ethtool in loaded and not {"pyroute2", "pyroute2.ndb", "pyroute2.ethtool"} & loaded
+
+
+def test_looking_at_the_ports_brings_no_more_of_pyroute2() -> None:
+    assert not {"pyroute2", "pyroute2.ndb"} & _loaded_after("from appliance.network import look\nlook._ports()")
+
+
 def test_who_needs_openssl_afterwards_has_it() -> None:
     program = (
         "from appliance.daemon.lean import without_openssl\n"

@@ -7,7 +7,7 @@ import pytest
 
 from appliance.config.network_tables import Network
 from appliance.network.plan import plan
-from appliance.network.values import Address, Kind, Link, Route, Shape, State
+from appliance.network.values import Address, Kind, Link, LinkMode, Route, Shape, State
 from appliance.network.wanted import wanted_of
 
 
@@ -84,6 +84,14 @@ def test_a_mac_that_is_no_longer_configured_gives_way_to_the_hardwares() -> None
     now.links["eth0"] = msgspec.structs.replace(now.links["eth0"], mac="02:aa:00:00:00:01")
     wanted, _ = wanted_of(tables(interface=[{"name": "eth0", "dhcp4": True}]), now)
     assert wanted.links["eth0"].mac == "02:00:00:00:00:00"
+
+
+def test_a_port_with_a_speed_is_held_to_it_a_bonds_port_as_well() -> None:
+    interfaces = [{"name": "eth0", "speed_mbit": 100, "duplex": "half"}, {"name": "eth1", "speed_mbit": 1000}]
+    network = tables(interface=[*interfaces, {"name": "up"}], bond=[{"name": "up", "ports": ["eth1", "eth2"]}])
+    wanted, _ = wanted_of(network, hardware("eth0", "eth1", "eth2"))
+    held = {name: link.held for name, link in wanted.links.items()}
+    assert held == {"eth0": LinkMode(100, False), "eth1": LinkMode(1000), "eth2": None, "up": None}
 
 
 def test_ports_that_no_table_names_are_switched_off() -> None:
