@@ -18,7 +18,10 @@ DEFAULT_STORE = "/var/lib/mailweir-config"
 @click.option("--erase", multiple=True, metavar="DIR", help="A factory reset empties this directory, too.")
 @click.option("--unit", default="mailweir-mtad.service", show_default=True, help="The gateway's systemd unit.")
 @click.option("--network", is_flag=True, help="Set up this machine's network and firewall, too: on an appliance.")
-def sysd(store: str, socket: str, factory: str | None, erase: tuple[str, ...], unit: str, network: bool) -> int:
+@click.option("--journal", is_flag=True, help="Keep the journal as log.keep_mib says: on an appliance.")
+def sysd(
+    store: str, socket: str, factory: str | None, erase: tuple[str, ...], unit: str, network: bool, journal: bool
+) -> int:
     """Own the configuration and answer the other roles, until SIGTERM."""
     from appliance.daemon.lean import without_openssl
 
@@ -37,6 +40,7 @@ def sysd(store: str, socket: str, factory: str | None, erase: tuple[str, ...], u
             erase=[Path(folder).absolute() for folder in erase],
             unit=unit,
             network=network,
+            journal=journal,
             probes=Look(),
             sticks=Sticks(Devices(), SystemdMounts()) if SystemdMounts.are_there() else None,
             shells=SystemdShells() if SystemdShells.are_there() else None,

@@ -15,6 +15,7 @@ from appliance.config.schema import Config, Listen, ListenKind
 
 _SOCKET_PATH_OCTETS = 107  # sun_path, unix(7)
 _LONGEST_SOCKET_NAME = "/control/worker-1023.sock"
+_LEAST_JOURNAL_MIB = 16
 _LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -92,6 +93,9 @@ def check_services(config: Config, report: Report) -> None:
         _check_metrics(config.metrics.address, report)
     if config.log.level not in _LEVELS:
         report.error(("log", "level"), f"there is no level {config.log.level!r}", f"write one of: {', '.join(_LEVELS)}")
+    if 0 < config.log.keep_mib < _LEAST_JOURNAL_MIB:
+        text = f"{config.log.keep_mib} MiB are hardly more than there is in memory anyway"
+        report.error(("log", "keep_mib"), text, f"write {_LEAST_JOURNAL_MIB} to 512, or 0 to keep nothing")
     if len(os.fsencode(config.state + _LONGEST_SOCKET_NAME)) > _SOCKET_PATH_OCTETS:
         most = _SOCKET_PATH_OCTETS - len(_LONGEST_SOCKET_NAME)
         report.error(("state",), "the path is too long for the control sockets in it", f"use at most {most} octets")

@@ -61,6 +61,7 @@ _SPECIAL: dict[tuple[type, str], Bounds] = {
     (schema.Spool, "segment"): (4 * KIB, float(16 * GIB)),
     (schema.Spool, "quota"): (4 * KIB, _SIZE[1]),
     (schema.Tracking, "batch"): _POSITIVE_S,
+    (schema.Log, "keep_mib"): (0, 512),
     (network_tables.NetworkInterface, "mtu"): (0, 65535),
     (network_tables.NetworkInterface, "speed_mbit"): (0, 10_000),
     (network_tables.NetworkInterface, "metric"): (1, 2**31),

@@ -297,6 +297,7 @@ class Log(_Table, frozen=True, kw_only=True):
 
     to: str = "auto"  # "journal", "stdout", a file's path, or "auto": journal where there is one
     level: str = "info"
+    keep_mib: int = 0  # of an appliance's journal on its disk, over a restart; 0: in memory only
 
 
 class Workers(_Table, frozen=True, kw_only=True):

@@ -34,6 +34,7 @@ from appliance.control.server import ControlServer
 from appliance.control.stick_requests import StickRequests
 from appliance.control.system_requests import SystemRequests
 from appliance.core.errors import ConfigError
+from appliance.daemon.journal_applier import JournalApplier
 from appliance.daemon.notify import notify, watchdog_interval_s
 from appliance.daemon.systemd import SystemdPower, SystemdService
 from appliance.daemon.updates import update_requests
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 REQUEST_TIMEOUT_S = 180.0
 """A commit may take a minute in each applier, and as long to go back."""
+_JOURNALD, _ON_DISK = "systemd-journald.service", "mailweir-journal.service"
 _TROUBLE = frozenset(
     {"config_unusable", "apply_failed", "undo_failed", "store_failed", "config_recovered", "request_failed"}
 )
@@ -82,6 +84,8 @@ class Options:
     timer: Timer = field(default_factory=LoopTimer)
     network: bool = False
     """Sets up this machine's network and firewall, too."""
+    journal: bool = False
+    """Keeps this machine's journal on the disk as the configuration says, too."""
     more_appliers: Sequence[Applier] = ()
     """Before the gateway."""
 
@@ -126,7 +130,7 @@ async def serve(options: Options, stop: asyncio.Event, tell: Callable[[str, dict
     network = _network(options, tell)
     try:
         _deliver(options.factory, store, tell)
-        commits = Commits(store, [*network, *_appliers(options)], options.timer, tell)
+        commits = Commits(store, [*network, *_appliers(options, tell)], options.timer, tell)
         await commits.start()
         administrator = Administrator(options.store, files, clock=time.time, monotonic=time.monotonic)
         parcels = Parcels()
@@ -188,8 +192,9 @@ def _network(options: Options, tell: Callable[[str, dict[str, object]], None]) -
     return [NetworkApplier(tell)]
 
 
-def _appliers(options: Options) -> list[Applier]:
-    return [*options.more_appliers, Gateway(options.service or SystemdService(options.unit))]
+def _appliers(options: Options, tell: Callable[[str, dict[str, object]], None]) -> list[Applier]:
+    journal = [JournalApplier(SystemdService(_JOURNALD), SystemdService(_ON_DISK), tell)] if options.journal else []
+    return [*options.more_appliers, *journal, Gateway(options.service or SystemdService(options.unit))]
 
 
 def _erase_if_asked(options: Options, tell: Callable[[str, dict[str, object]], None]) -> None:

@@ -160,6 +160,20 @@ def test_scripts_of_the_image_are_shell_that_parses(name: str) -> None:
     subprocess.run(["sh", "-n", str(boards.FIRMWARE / "init")], check=True)
 
 
+def test_the_journals_place_on_the_disk_is_there_before_systemd_and_sysd_may_empty_it() -> None:
+    from appliance.daemon import sysd
+
+    script = (boards.OVERLAY / "usr/lib/mailweir/prepare-data").read_text()
+    link = script.index("ln -s /data/journal /var/log/journal\n")
+    assert script.index("/var/log ") < script.index('"$device" /data ') < script.index(" /data/journal\n") < link
+    unit = (boards.OVERLAY / "usr/lib/systemd/system/mailweir-sysd.service").read_text()
+    (command,) = re.findall("^ExecStart=(.*)", unit, re.MULTILINE)
+    (writable,) = re.findall("^ReadWritePaths=(.*)", unit, re.MULTILINE)
+    assert " --journal " in command and " --erase /data/journal " in command
+    assert (boards.OVERLAY / f"usr/lib/systemd/system/{sysd._ON_DISK}").exists()
+    assert "-/data/journal" in writable.split() and "/var/log" not in writable
+
+
 def test_the_factory_configuration_is_good() -> None:
     from appliance.config.check import refuse_errors
     from appliance.config.load import load

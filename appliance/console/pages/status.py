@@ -62,7 +62,8 @@ def _place(desk: Desk) -> list[str]:
         speed = speed_in_words(port)
         link = f"link{speed and f', {speed}'}" if port.get("link") else "no link"
         lines.append(f"Port {port['name']}: {link} {' '.join(map(str, port.get('addresses') or []))}".rstrip())
-    return lines
+    kept = f"up to {config.log.keep_mib} MiB on the disk" if config.log.keep_mib else "in memory only"
+    return [*lines, f"Journal: {kept}"]
 
 
 def _slots(desk: Desk) -> list[str]:

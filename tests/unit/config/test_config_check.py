@@ -177,6 +177,7 @@ def test_dangling_references_name_the_nearest() -> None:
         ('[scan.patterns]\nengine = "perl"', "scan.patterns.engine"),
         ('[metrics]\naddress = "here"', "metrics.address"),
         ('[log]\nlevel = "loud"', "log.level"),
+        ("[log]\nkeep_mib = 8", "log.keep_mib"),
         ('[queue]\ndouble_bounce = "nobody"', "queue.double_bounce"),
         ('[queue]\nlifetime = "10s"\nbounce_lifetime = "10s"\nwarn_after = 0', "queue.lifetime"),
         ('[tls]\ncertificate = "a"', "tls"),

@@ -65,6 +65,9 @@ def test_status_tells_ports_and_the_last_hour(bench: ConsoleBench) -> None:
     assert "Mode: gateway; name: mx.example.test" in text
     assert "Port eth0: link, 1000 Mbit/s full" in text and "Port eth1: no link" in text
     assert "Last hour: 2.0 messages a minute (accept 90, refuse 30)" in text
+    assert "Journal: in memory only" in text
+    bench.put(GOOD + "[log]\nkeep_mib = 64\n")
+    assert "Journal: up to 64 MiB on the disk" in bench.type(STATUS)
 
 
 def test_status_tells_the_update_slots_where_there_are_any(bench: ConsoleBench) -> None:
