@@ -82,7 +82,7 @@ class _Links:
         hardware_mac = there.permanent_mac if there is not None and kind is Kind.PHYSICAL else ""
         mac, master = it.mac.lower() or hardware_mac, self._masters.get(name, "")
         mtu, held = it.mtu or usual_mtu, LinkMode(it.speed_mbit, it.duplex != "half") if it.speed_mbit else None
-        self.links[kernel_name] = Link(kernel_name, kind, shape, mac, mtu, it.enabled, master, held)
+        self.links[kernel_name] = Link(kernel_name, kind, shape, mac, mtu, it.enabled, master, held=held)
 
     def _add_bond(self, bond: Bond) -> None:
         fast = bond.fast_lacp and bond.mode is BondMode.LACP

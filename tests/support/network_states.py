@@ -107,7 +107,7 @@ def _links(dice: Random, kinds: Sequence[Kind], hardware: Sequence[str]) -> dict
         mac = bond.mac if bond else dice.choice((PERMANENT[name], PERMANENT[name], *MACS))
         mtu = bond.mtu if bond else dice.choice(MTUS)
         up = bond is not None or dice.random() < 0.6
-        links[name] = Link(name, Kind.PHYSICAL, Shape(), mac, mtu, up, master, PERMANENT[name])
+        links[name] = Link(name, Kind.PHYSICAL, Shape(), mac, mtu, up, master, permanent_mac=PERMANENT[name])
     for name in ("va", "vb", "vc") if Kind.VLAN in kinds and links else ():
         parent, vlan_id = links[dice.choice(list(links))], dice.choice((5, 6))
         taken = any((link.shape.parent, link.shape.vlan_id) == (parent.name, vlan_id) for link in links.values())
