@@ -15,7 +15,8 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from firmware.builder import board as boards
@@ -90,15 +91,22 @@ def _target(board: Board, offline: bool) -> Path:
     key = hashlib.sha256(repr(sorted(packages)).encode())
     folder = CACHE / f"headers-{board.name}-{key.hexdigest()[:16]}"
     if not folder.exists():
-        beside = folder.with_suffix(".new")
-        shutil.rmtree(beside, ignore_errors=True)
-        for it in packages:
-            run("dpkg-deb", "--extract", fetch(it, offline), beside)
-        (beside / "record").mkdir()
-        for path in (beside / "usr/lib/python3.13").glob("_sysconfigdata_*.py"):
-            shutil.copy(path, beside / "record")
-        beside.replace(folder)
+        with _making(folder, packages, offline) as beside:
+            (beside / "record").mkdir()
+            for path in (beside / "usr/lib/python3.13").glob("_sysconfigdata_*.py"):
+                shutil.copy(path, beside / "record")
     return folder
+
+
+@contextmanager
+def _making(folder: Path, packages: Sequence[Package], offline: bool) -> Iterator[Path]:
+    """A new folder with the packages unpacked, which is `folder` once this is left."""
+    beside = folder.with_suffix(".new")
+    shutil.rmtree(beside, ignore_errors=True)
+    for it in packages:
+        run("dpkg-deb", "--extract", fetch(it, offline), beside)
+    yield beside
+    beside.replace(folder)
 
 
 def python(board: Board, offline: bool) -> Path:
@@ -113,15 +121,11 @@ def python(board: Board, offline: bool) -> Path:
     key = hashlib.sha256(pinned + repr((sorted(packages), _WRAPPER)).encode())
     folder = CACHE / f"python-{board.name}-{key.hexdigest()[:16]}"
     if not folder.exists():
-        beside = folder.with_suffix(".new")
-        shutil.rmtree(beside, ignore_errors=True)
-        for it in packages:
-            run("dpkg-deb", "--extract", fetch(it, offline), beside)
-        _install(beside, offline)
-        program = beside / "python3.13"
-        program.write_text(_WRAPPER)
-        program.chmod(0o755)
-        beside.replace(folder)
+        with _making(folder, packages, offline) as beside:
+            _install(beside, offline)
+            program = beside / "python3.13"
+            program.write_text(_WRAPPER)
+            program.chmod(0o755)
     return folder / "python3.13"
 
 

@@ -141,6 +141,7 @@ def test_a_late_port_that_cannot_be_set_up_is_told_and_looked_for_again() -> Non
         network.fails = True
         while network.told.count("network_not_set") < 2:
             await asyncio.sleep(0)
+        assert network.told.count("network_set") == 1
         await applier.close()
 
     asyncio.run(scene())
