@@ -18,7 +18,11 @@ from tests.support.sysd_of_console import SysdOfConsole
 
 DATA = Path(__file__).parents[1] / "data"
 WAITING = b"From: <a@example.test>\r\nSubject: left behind\r\n\r\n.with a dot\r\n" + b"and a line\r\n" * 200
-FOR_EVER = {"queue": {"lifetime": "3650d", "retry": ["500ms"]}, "tracking": {"keep": "3650d"}}
+# Nothing of it grows old: no message is given up, or has its sender warned, and no record is forgotten.
+FOR_EVER = {
+    "queue": {"lifetime": "3650d", "warn_after": "0s", "retry": ["500ms"]},
+    "tracking": {"keep": "3650d"},
+}
 NAMES = ("first.example.test", "second.example.test")
 
 
