@@ -22,6 +22,7 @@ from firmware.builder.qemu import NO_WATCHDOG, fresh_disk, raspberry_pi
 from firmware.builder.root import unpack
 from firmware.builder.trial import READY, Console, TrialFailed
 
+_FIRST_WORDS = re.compile(rb"Mailweir: first configuration")
 _MENU = re.compile(rb"Mailweir: first configuration.*?Mode \[1\]:", re.DOTALL)
 _TIMEOUT_S = 900.0
 _DEVICE_TREE = 0xD00DFEED
@@ -92,10 +93,11 @@ def on_a_pi(board: Board, image: Path) -> None:
         process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         try:
             console = Console(process, board.cache / "serial-pi.log")
-            console.wait_for(_MENU, _TIMEOUT_S)
-            menu_s = time.monotonic() - begun_s
+            console.wait_for(_FIRST_WORDS, _TIMEOUT_S)
             if b"A_TRY=1" not in card.read(disk, "esp", "grub/grubenv"):  # before the health gate calls the slot good
                 raise TrialFailed("GRUB did not note that slot A was tried")
+            console.wait_for(_MENU, _TIMEOUT_S)
+            menu_s = time.monotonic() - begun_s
             ready = console.wait_for(READY, _TIMEOUT_S)
         finally:
             process.kill()
