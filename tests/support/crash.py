@@ -132,6 +132,17 @@ class CrashRun:
             if self.kills // KILLS_BETWEEN_BREATHS > breaths:
                 breaths += 1
                 await self._breathe()
+        await self._be_outlived()
+
+    async def _be_outlived(self) -> None:
+        """Returns when the last workers have taken a message: tracking need not know of the last second of a killed one.
+
+        Each sender can have read one more answer of a worker that is dead.
+        """
+        wanted = self.ledger.counts["acknowledged"] + SENDERS + 1
+        async with asyncio.timeout(STANDSTILL_S):
+            while self.ledger.counts["acknowledged"] < wanted:
+                await self.ledger.steps(1)
 
     async def _kill_worker(self) -> None:
         chance, gateway = self._chance, self.gateway
