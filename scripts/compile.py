@@ -37,22 +37,35 @@ def hot_modules() -> list[str]:
     return [f"appliance/{name}.py" for name in table["tool"]["mailweir"]["compiled"]]
 
 
+def c_sources() -> list[str]:
+    """Paths below the root, of modules that are C already."""
+    return [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "appliance").rglob("*.c"))]
+
+
 def digest(modules: list[str]) -> str:
     """Of sources, compiler and interpreter."""
     hashed = hashlib.sha256(f"{version('mypy')} {sys.version} {sysconfig.get_platform()} {modules}".encode())
-    for path in sorted((ROOT / "appliance").rglob("*.py")):
+    for path in sorted((ROOT / "appliance").rglob("*.py")) + [ROOT / name for name in c_sources()]:
         hashed.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
     hashed.update(Path(__file__).read_bytes())
     return hashed.hexdigest()[:16]
 
 
+def module_name(path: str) -> str:
+    """The name that `path` is imported by."""
+    return path.rpartition(".")[0].replace("/", ".")
+
+
 def build(modules: list[str]) -> None:
     """Compiles in place, in the current directory."""
     from mypyc.build import mypycify
+    from setuptools import Extension
     from setuptools.command.build_ext import build_ext
     from setuptools.dist import Distribution
 
     extensions = mypycify(modules, opt_level="2", debug_level="0", target_dir="generated")
+    # Loops over octets: the level that makes vector code of them.
+    extensions += [Extension(module_name(path), [path], extra_compile_args=["-O3"]) for path in c_sources()]
     command = build_ext(Distribution({"name": "mailweir", "ext_modules": extensions, "packages": []}))
     command.inplace = True
     command.ensure_finalized()
@@ -73,8 +86,8 @@ def main() -> int:
         shutil.copy(ROOT / "pyproject.toml", making)
         path = os.pathsep.join([str(making), *filter(None, [os.environ.get("PYTHONPATH")])])
         environment = {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1", "PYTHONHASHSEED": "0"}
-        names = [name.removesuffix(".py").replace("/", ".") for name in modules]
-        commands = [[sys.executable, __file__, "--here"], [sys.executable, "-c", _CHECK, *names]]
+        made = [*modules, *c_sources()]
+        commands = [[sys.executable, __file__, "--here"], [sys.executable, "-c", _CHECK, *map(module_name, made)]]
         for command in commands[: 1 if CROSS else 2]:
             done = subprocess.run(command, cwd=making, env=environment, capture_output=True, text=True, check=False)
             if done.returncode:
@@ -82,7 +95,7 @@ def main() -> int:
                 print(f"{done.stdout}\n{done.stderr}\ncompile: failed", file=sys.stderr)
                 return 1
         suffix = sysconfig.get_config_var("EXT_SUFFIX")
-        missing = [name for name in modules if not (making / name).with_suffix(suffix).exists()]
+        missing = [name for name in made if not (making / name).with_suffix(suffix).exists()]
         if missing:
             shutil.rmtree(making)
             print(f"compile: not compiled: {', '.join(missing)}", file=sys.stderr)

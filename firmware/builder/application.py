@@ -44,7 +44,7 @@ def build(board: Board, debian: Path, folder: Path, compiled: Path | None, offli
         for path in home.rglob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     source = compiled or ROOT / "appliance"
-    shutil.copytree(source, home / "appliance", ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    shutil.copytree(source, home / "appliance", ignore=shutil.ignore_patterns("__pycache__", "*.pyc", "*.pyi", "*.c"))
     for library in source.parent.glob("*__mypyc*.so") if compiled else ():
         shutil.copy(library, home)  # where the compiled modules find what they share
     run("tar", "--extract", "--file", debian, "--directory", folder, f"./{STANDARD_LIBRARY}")

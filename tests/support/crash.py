@@ -135,7 +135,7 @@ class CrashRun:
         await self._be_outlived()
 
     async def _be_outlived(self) -> None:
-        """Returns when the last workers have taken a message: tracking need not know of the last second of a killed one.
+        """Returns when the last workers have taken a message: of a killed one, tracking may not know the last second.
 
         Each sender can have read one more answer of a worker that is dead.
         """
