@@ -96,6 +96,14 @@ def test_hostile_parameters_of_a_recipient_are_refused(parameters: bytes, house:
     assert not any("QUIT" in line for line in sink.lines)
 
 
+def are_over(gateway: Gateway) -> bool:
+    """Whether no session is open; who asks needs a descriptor, too, and is cut off while there is none."""
+    try:
+        return gateway.metric("mailweir_sessions_open") == 0
+    except OSError:
+        return False
+
+
 def test_more_connections_than_descriptors_are_no_end_of_service() -> None:
     with Sink() as sink, Gateway([sink.url]) as gateway:
         (pid,) = gateway.worker_pids
@@ -114,7 +122,7 @@ def test_more_connections_than_descriptors_are_no_end_of_service() -> None:
         assert clients[0].hello().code == 250
         for client in clients:
             client.close()
-        until(lambda: gateway.metric("mailweir_sessions_open") == 0, "the sessions to end")
+        until(lambda: are_over(gateway), "the sessions to end")
         with Client(gateway.port) as client:
             client.hello()
             assert client.message("a@s.test", "b@example.test", b"Subject: x\r\n\r\n").code == 250
