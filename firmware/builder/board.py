@@ -32,6 +32,8 @@ class Board:
     suite: str
     kernel: str
     kernel_suite: str
+    packages: tuple[str, ...]
+    """On the root, beside those of every image."""
     boot_packages: tuple[str, ...]
     loaders: tuple[str, ...]
     kernel_arguments: tuple[str, ...]
@@ -42,6 +44,8 @@ class Board:
     """The most that kernel, initial RAM disk and root may have together."""
     initial_drivers: tuple[str, ...]
     left_out: tuple[str, ...]
+    bundle_formats: tuple[str, ...]
+    """RAUC's names of the forms of an update that the board takes; the first is made."""
     memory_max: dict[str, str]
     """systemd's MemoryMax of units."""
     budgets: tuple[Budget, ...]
@@ -78,6 +82,7 @@ def load(name: str) -> Board:
         suite=table["suite"],
         kernel=table["kernel"],
         kernel_suite=table.get("kernel_suite", table["suite"]),
+        packages=tuple(table.get("packages", ())),
         boot_packages=tuple(table["boot_packages"]),
         loaders=tuple(table["loaders"]),
         kernel_arguments=tuple(table["console"]["kernel_arguments"]),
@@ -87,6 +92,7 @@ def load(name: str) -> Board:
         slot_mib=table["size_mib"].get("slot", 200),
         initial_drivers=tuple(table["drivers"]["initial"]),
         left_out=tuple(table["drivers"]["left_out"]),
+        bundle_formats=tuple(table.get("bundle_formats", ("verity",))),
         memory_max=table["memory_max"],
         budgets=tuple(Budget(**budget) for budget in table["budget"]),
     )

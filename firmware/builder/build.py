@@ -110,12 +110,17 @@ def rendered(board: Board) -> dict[str, str]:
         "usr/share/mailweir/budget": "".join(
             f"{it.memory_mib} {it.workers} {it.held_mib}\n" for it in board.budgets
         ),
-        "etc/rauc/system.conf": (FIRMWARE / "rauc.conf").read_text().replace("@BOARD@", board.name),
+        "etc/rauc/system.conf": _rauc(board),
         "usr/lib/clock-epoch": "",  # its time is the earliest that the clock may show
     }
     for unit, limit in board.memory_max.items():
         texts[f"usr/lib/systemd/system/{unit}.d/50-board.conf"] = f"[Service]\nMemoryMax={limit}\n"
     return texts
+
+
+def _rauc(board: Board) -> str:
+    text = (FIRMWARE / "rauc.conf").read_text().replace("@BOARD@", board.name)
+    return text.replace("@FORMATS@", " ".join(board.bundle_formats))
 
 
 def _render(folder: Path, board: Board, keyring: Path) -> None:

@@ -1,4 +1,4 @@
-"""`image bundle`: the built slot as one signed file, a verity bundle of RAUC. Called by `__main__` and by trials."""
+"""`image bundle`: the built slot as one signed file, a bundle of RAUC. Called by `__main__` and by trials."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ version={version}
 build={formats}
 
 [bundle]
-format=verity
+format={format}
 
 [image.rootfs]
 filename=root.img
@@ -60,7 +60,9 @@ def make_bundle(board: Board, version: str, signer: Signer, target: Path, root: 
     (content / "root.img").hardlink_to(image)
     boot = make_boot(work / "vmlinuz", work / "initrd.img", arguments, version, folder / "boot.img", board)
     boot.replace(content / "boot.img")
-    manifest = _MANIFEST.format(board=board.name, version=version, formats=formats.told())
+    manifest = _MANIFEST.format(
+        board=board.name, version=version, formats=formats.told(), format=board.bundle_formats[0]
+    )
     (content / "manifest.raucm").write_text(manifest)
     target.unlink(missing_ok=True)
     run(

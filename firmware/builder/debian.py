@@ -102,7 +102,7 @@ def resolve(board: Board) -> list[Package]:
     with TemporaryDirectory() as folder:
         apt = _apt(Path(folder), board)
         run("apt-get", *apt, "update")
-        names = [_ESSENTIAL, "base-files", *packages()]
+        names = [_ESSENTIAL, "base-files", *packages(), *board.packages]
         wanted = run("apt-get", *apt, "install", "--yes", "--print-uris", *names).decode()
         # `install` prints weak hashes, or none; `download` prints the strong ones.
         exact = [f"{name}={version}" for name, version in parse_names(wanted)]

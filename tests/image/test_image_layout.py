@@ -144,7 +144,7 @@ def test_the_lock_reads_back_as_it_was_written(monkeypatch: pytest.MonkeyPatch) 
 def test_every_package_asked_for_is_in_the_boards_lock(name: str) -> None:
     board = boards.load(name)
     locked = {package.name for package in debian.read_lock(board.lock.read_text())}
-    assert {*boards.packages(), *board.boot_packages} <= locked
+    assert {*boards.packages(), *board.packages, *board.boot_packages} <= locked
     assert any(map(debian.is_kernel, locked))
 
 

@@ -18,6 +18,7 @@ from appliance.update.grubenv import parse
 from appliance.update.slots import NAMES
 from firmware.builder import board as boards
 from firmware.builder import bundle, grub, keys
+from firmware.builder.build import rendered
 from firmware.builder.run import run
 
 UNITS = boards.OVERLAY / "usr/lib/systemd/system"
@@ -43,7 +44,16 @@ def test_rauc_knows_both_slots_with_their_parts() -> None:
         assert root["bootname"] == name and boot["parent"] == f"rootfs.{number}"
         assert root["device"] == f"/dev/mailweir/root_{name.lower()}"
         assert boot["device"] == f"/dev/mailweir/boot_{name.lower()}"
-    assert found["system"]["bundle-formats"] == "verity", "no form that is not checked block by block"
+
+
+@pytest.mark.parametrize("name", boards.names())
+def test_a_board_takes_the_form_of_update_that_is_made_for_it(name: str, tmp_path: Path) -> None:
+    board = boards.load(name)
+    (tmp_path / "system.conf").write_text(rendered(board)["etc/rauc/system.conf"])
+    taken = ini(tmp_path / "system.conf")["system"]["bundle-formats"].split()
+    assert taken == list(board.bundle_formats)
+    # What is not checked block by block is for a kernel that RAUC does not understand: Debian's own it does.
+    assert taken == ["verity"] or (taken == ["plain", "verity"] and board.kernel_suite != board.suite)
 
 
 def test_the_partitions_that_rauc_writes_are_named_at_boot() -> None:
