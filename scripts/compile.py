@@ -45,7 +45,7 @@ def c_sources() -> list[str]:
 def digest(modules: list[str]) -> str:
     """Of sources, compiler and interpreter."""
     hashed = hashlib.sha256(f"{version('mypy')} {sys.version} {sysconfig.get_platform()} {modules}".encode())
-    for path in sorted((ROOT / "appliance").rglob("*.py")) + [ROOT / name for name in c_sources()]:
+    for path in sorted(path for path in (ROOT / "appliance").rglob("*") if path.suffix in (".py", ".pyi", ".c")):
         hashed.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
     hashed.update(Path(__file__).read_bytes())
     return hashed.hexdigest()[:16]

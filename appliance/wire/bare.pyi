@@ -1,1 +1,3 @@
+"""Types of `bare.c`, which `wire.newlines` loads where it was compiled."""
+
 def has_bare(buffer: bytearray | bytes, start: int, stop: int) -> bool: ...

@@ -70,6 +70,16 @@ def test_a_stray_in_base64_is_found_wherever_it_stands(stray, line, column):
     assert agrees(bytes(octets)) is is_stray
 
 
+def test_lines_whose_length_changes_are_sound():
+    assert not agrees(_BASE64 * 40 + b"\r\n" + b"B" * 74 + b"\r\n" + _BASE64 * 40)
+    assert not agrees((b"ab\r\n" * 20 + b"\r\n\r\n") * 200)
+    assert not agrees((b"a\r\n" * 17 + b"bb\r\n") * 2_000)
+
+
+def test_a_bare_newline_beside_two_short_lines_is_still_found():
+    assert agrees(_BASE64 * 40 + b"\r\n" + b"B" * 74 + b"\r\n" + _BASE64 * 40 + b"C" * 20 + b"\n" + b"C" * 57 + _BASE64)
+
+
 def test_octets_outside_the_stretch_do_not_count():
     octets = b"\n\r" * 10 + _BASE64 * 100 + b"\r\r"
     assert not agrees(octets, 20, len(octets) - 2)
